@@ -1,0 +1,3 @@
+//! The `plyfs` program: everything is in [`plyfs::cli`].
+
+fn main() {}
