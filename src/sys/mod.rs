@@ -1,3 +1,17 @@
 //! The kernel, made safe: syscalls as verbs on owned file descriptors. No policy, no overlay nouns.
+//!
+//! What does not live here: anything that knows what a layer is. Read [`name`] and [`at`] first, then
+//! [`dir`] and [`file`]; the rest is one family of system calls per file. `unsafe` is in `ffi.rs` only.
 
+pub mod at;
+mod copy;
+pub mod creds;
+pub mod dir;
 pub mod errno;
+mod ffi;
+pub mod file;
+pub mod getdents;
+pub mod name;
+pub mod proc_fd;
+pub mod stat;
+pub mod xattr;

@@ -1,0 +1,240 @@
+//! Raw system calls that rustix lacks: the only file of the crate with `unsafe`.
+//!
+//! Each function is one system call with the same meaning as its man page, made safe by taking
+//! borrowed fds, C strings and slices. Policy lives elsewhere.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int, c_long, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::errno::{Errno, Result};
+
+fn check(ret: c_long) -> Result<usize> {
+    usize::try_from(ret).map_err(|_| Errno::last())
+}
+
+// ---- metadata by (directory fd, name) -------------------------------------------------------
+
+/// fchmodat2(2), Linux 6.6: the only chmod that takes `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH`.
+pub fn fchmodat2(dir: BorrowedFd<'_>, path: &CStr, mode: u32, flags: c_int) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call; the kernel writes nothing.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_fchmodat2,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            mode,
+            flags,
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// `struct xattr_args` of the *xattrat system calls.
+#[repr(C, align(8))]
+struct XattrArgs {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+const SYS_SETXATTRAT: c_long = 463;
+const SYS_GETXATTRAT: c_long = 464;
+const SYS_LISTXATTRAT: c_long = 465;
+const SYS_REMOVEXATTRAT: c_long = 466;
+
+/// setxattrat(2), Linux 6.13.
+pub fn setxattrat(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    at_flags: c_int,
+    name: &CStr,
+    value: &[u8],
+    flags: u32,
+) -> Result<()> {
+    let size = u32::try_from(value.len()).map_err(|_| Errno::E2BIG)?;
+    let args = XattrArgs {
+        value: value.as_ptr() as u64,
+        size,
+        flags,
+    };
+    // SAFETY: the pointers are valid for the lengths given for the whole call; the kernel only reads.
+    let ret = unsafe {
+        libc::syscall(
+            SYS_SETXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            at_flags,
+            name.as_ptr(),
+            &raw const args,
+            size_of::<XattrArgs>(),
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// getxattrat(2), Linux 6.13. An empty buffer asks for the size.
+pub fn getxattrat(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    at_flags: c_int,
+    name: &CStr,
+    value: &mut [u8],
+) -> Result<usize> {
+    let size = u32::try_from(value.len()).unwrap_or(u32::MAX);
+    let args = XattrArgs {
+        value: value.as_mut_ptr() as u64,
+        size,
+        flags: 0,
+    };
+    // SAFETY: the kernel writes at most `size` bytes to `value`, which is exclusively borrowed.
+    let ret = unsafe {
+        libc::syscall(
+            SYS_GETXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            at_flags,
+            name.as_ptr(),
+            &raw const args,
+            size_of::<XattrArgs>(),
+        )
+    };
+    check(ret)
+}
+
+/// listxattrat(2), Linux 6.13. An empty buffer asks for the size.
+pub fn listxattrat(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    at_flags: c_int,
+    list: &mut [u8],
+) -> Result<usize> {
+    // SAFETY: the kernel writes at most `list.len()` bytes to `list`, which is exclusively borrowed.
+    let ret = unsafe {
+        libc::syscall(
+            SYS_LISTXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            at_flags,
+            list.as_mut_ptr(),
+            list.len(),
+        )
+    };
+    check(ret)
+}
+
+/// removexattrat(2), Linux 6.13.
+pub fn removexattrat(dir: BorrowedFd<'_>, path: &CStr, at_flags: c_int, name: &CStr) -> Result<()> {
+    // SAFETY: both strings are NUL-terminated and outlive the call; the kernel writes nothing.
+    let ret = unsafe {
+        libc::syscall(
+            SYS_REMOVEXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            at_flags,
+            name.as_ptr(),
+        )
+    };
+    check(ret).map(drop)
+}
+
+// ---- credentials of the calling thread --------------------------------------------------------
+
+/// setfsuid(2) of the calling thread only; returns the fsuid from before.
+pub fn set_fsuid(uid: u32) -> u32 {
+    // SAFETY: takes and returns plain integers.
+    unsafe { libc::setfsuid(uid) as u32 }
+}
+
+/// setfsgid(2) of the calling thread only; returns the fsgid from before.
+pub fn set_fsgid(gid: u32) -> u32 {
+    // SAFETY: takes and returns plain integers.
+    unsafe { libc::setfsgid(gid) as u32 }
+}
+
+// ---- file handles -------------------------------------------------------------------------------
+
+/// Largest handle body the kernel gives out (`MAX_HANDLE_SZ`).
+pub const MAX_HANDLE_BYTES: usize = 128;
+
+#[repr(C)]
+struct RawHandle {
+    bytes: u32,
+    kind: c_int,
+    body: [u8; MAX_HANDLE_BYTES],
+}
+
+/// name_to_handle_at(2): the type and body of the handle of `path` under `dir`.
+pub fn name_to_handle(dir: BorrowedFd<'_>, path: &CStr, flags: c_int) -> Result<(i32, Vec<u8>)> {
+    let mut handle = RawHandle {
+        bytes: MAX_HANDLE_BYTES as u32,
+        kind: 0,
+        body: [0; MAX_HANDLE_BYTES],
+    };
+    let mut mount_id: c_int = 0;
+    // SAFETY: `handle` has the layout of struct file_handle and room for the bytes it announces.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            &raw mut handle,
+            &raw mut mount_id,
+            flags,
+        )
+    };
+    check(ret)?;
+    let len = (handle.bytes as usize).min(MAX_HANDLE_BYTES);
+    Ok((handle.kind, handle.body[..len].to_vec()))
+}
+
+/// `struct fsuuid2` of FS_IOC_GETFSUUID.
+#[repr(C)]
+struct FsUuid {
+    len: u8,
+    uuid: [u8; 16],
+}
+
+/// `_IOR(0x15, 0, struct fsuuid2)`
+const FS_IOC_GETFSUUID: u64 = 0x8011_1500;
+
+/// FS_IOC_GETFSUUID, Linux 6.9: the UUID of the filesystem of an open file or directory.
+pub fn fs_uuid(fd: BorrowedFd<'_>) -> Result<[u8; 16]> {
+    let mut out = FsUuid {
+        len: 0,
+        uuid: [0; 16],
+    };
+    // SAFETY: the ioctl writes one struct fsuuid2 through the pointer.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), FS_IOC_GETFSUUID as _, &raw mut out) };
+    check(ret.into())?;
+    if out.len == 16 {
+        Ok(out.uuid)
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+// ---- mounts --------------------------------------------------------------------------------------
+
+/// mount_setattr(2) on a mount fd itself (`AT_EMPTY_PATH`): sets the given `MOUNT_ATTR_*` bits.
+pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64) -> Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let size = size_of::<libc::mount_attr>();
+    // SAFETY: `attr` is a valid struct mount_attr of the size given; the kernel only reads it.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            (&raw const attr).cast::<c_void>(),
+            size,
+        )
+    };
+    check(ret).map(drop)
+}

@@ -1,0 +1,221 @@
+//! Extended attributes of an [`At`]: by the *xattrat calls of Linux 6.13, and by a path below
+//! `/proc/self/fd` before. None follows a symbolic link.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::XattrFlags;
+
+use super::at::{At, Target};
+use super::errno::{Errno, Result};
+use super::{ffi, proc_fd};
+
+/// Largest value and largest list the kernel hands out (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
+const XATTR_MAX_BYTES: usize = 65536;
+/// Values up to this size are read by one call.
+const GUESS_BYTES: usize = 256;
+
+/// Set once the kernel said ENOSYS.
+static WITHOUT_XATTRAT: AtomicBool = AtomicBool::new(false);
+
+/// What setting an attribute demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XattrMode {
+    /// Create or replace.
+    Any,
+    /// EEXIST when it is there.
+    Create,
+    /// ENODATA when it is not there.
+    Replace,
+}
+
+impl XattrMode {
+    /// From the flags of setxattr(2).
+    ///
+    /// # Errors
+    /// EINVAL for unknown bits or both at once.
+    pub fn from_raw(flags: i32) -> Result<XattrMode> {
+        match flags {
+            0 => Ok(XattrMode::Any),
+            libc::XATTR_CREATE => Ok(XattrMode::Create),
+            libc::XATTR_REPLACE => Ok(XattrMode::Replace),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn to_flags(self) -> XattrFlags {
+        match self {
+            XattrMode::Any => XattrFlags::empty(),
+            XattrMode::Create => XattrFlags::CREATE,
+            XattrMode::Replace => XattrFlags::REPLACE,
+        }
+    }
+}
+
+/// Runs the *xattrat form unless the kernel is known to lack it, else the form by path.
+fn either<T>(at: impl FnOnce() -> Result<T>, by_path: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !WITHOUT_XATTRAT.load(Ordering::Relaxed) {
+        match at() {
+            Err(Errno::ENOSYS) => WITHOUT_XATTRAT.store(true, Ordering::Relaxed),
+            result => return result,
+        }
+    }
+    by_path()
+}
+
+impl At<'_> {
+    /// A path that leads to this object with the last component not followed. For an fd the magic
+    /// link itself must be followed: callers pick `l…xattr` or `…xattr` by the second value.
+    fn proc_path(self) -> Result<(CString, bool)> {
+        proc_fd::init()?;
+        let path = |fd, rest: &[u8]| {
+            let mut path = b"/proc/self/fd/".to_vec();
+            path.extend_from_slice(proc_fd::entry(fd).as_bytes());
+            path.extend_from_slice(rest);
+            CString::new(path).map_err(|_| Errno::EINVAL)
+        };
+        match self.0 {
+            Target::Child(dir, name) => {
+                let rest = [b"/", name.to_bytes()].concat();
+                Ok((path(dir.as_fd(), &rest)?, false))
+            }
+            Target::Fd(fd) => Ok((path(fd, b"")?, true)),
+        }
+    }
+
+    /// Reads an attribute into `value`; an empty buffer asks for the size.
+    ///
+    /// # Errors
+    /// ENODATA, ERANGE, EOPNOTSUPP.
+    pub fn get_xattr_into(self, name: &CStr, value: &mut [u8]) -> Result<usize> {
+        let (dir, path, flags) = self.raw_parts();
+        if !WITHOUT_XATTRAT.load(Ordering::Relaxed) {
+            match ffi::getxattrat(dir, path, flags, name, value) {
+                Err(Errno::ENOSYS) => WITHOUT_XATTRAT.store(true, Ordering::Relaxed),
+                result => return result,
+            }
+        }
+        let (path, follow) = self.proc_path()?;
+        Ok(if follow {
+            rustix::fs::getxattr(&*path, name, value)?
+        } else {
+            rustix::fs::lgetxattr(&*path, name, value)?
+        })
+    }
+
+    /// The whole value of an attribute, `None` when it is not there or the filesystem has none.
+    ///
+    /// # Errors
+    /// Other errors of getxattr.
+    pub fn get_xattr(self, name: &CStr) -> Result<Option<Vec<u8>>> {
+        let mut value = vec![0; GUESS_BYTES];
+        loop {
+            match self.get_xattr_into(name, &mut value) {
+                Ok(len) => {
+                    value.truncate(len);
+                    return Ok(Some(value));
+                }
+                Err(Errno::ENODATA | Errno::EOPNOTSUPP) => return Ok(None),
+                Err(Errno::ERANGE) if value.len() < XATTR_MAX_BYTES => {
+                    value.resize(XATTR_MAX_BYTES, 0)
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Sets an attribute.
+    ///
+    /// # Errors
+    /// Those of setxattr.
+    pub fn set_xattr(self, name: &CStr, value: &[u8], mode: XattrMode) -> Result<()> {
+        let (dir, path, at_flags) = self.raw_parts();
+        let flags = mode.to_flags();
+        either(
+            || ffi::setxattrat(dir, path, at_flags, name, value, flags.bits()),
+            || {
+                let (path, follow) = self.proc_path()?;
+                Ok(if follow {
+                    rustix::fs::setxattr(&*path, name, value, flags)?
+                } else {
+                    rustix::fs::lsetxattr(&*path, name, value, flags)?
+                })
+            },
+        )
+    }
+
+    /// Removes an attribute.
+    ///
+    /// # Errors
+    /// ENODATA, and those of removexattr.
+    pub fn remove_xattr(self, name: &CStr) -> Result<()> {
+        let (dir, path, at_flags) = self.raw_parts();
+        either(
+            || ffi::removexattrat(dir, path, at_flags, name),
+            || {
+                let (path, follow) = self.proc_path()?;
+                Ok(if follow {
+                    rustix::fs::removexattr(&*path, name)?
+                } else {
+                    rustix::fs::lremovexattr(&*path, name)?
+                })
+            },
+        )
+    }
+
+    /// All attribute names; empty where the filesystem has no attributes.
+    ///
+    /// # Errors
+    /// Those of listxattr.
+    pub fn list_xattrs(self) -> Result<XattrNames> {
+        let mut list = vec![0; GUESS_BYTES];
+        loop {
+            match self.list_xattrs_into(&mut list) {
+                Ok(len) => {
+                    list.truncate(len);
+                    return Ok(XattrNames(list));
+                }
+                Err(Errno::EOPNOTSUPP) => return Ok(XattrNames(Vec::new())),
+                Err(Errno::ERANGE) if list.len() < XATTR_MAX_BYTES => {
+                    list.resize(XATTR_MAX_BYTES, 0)
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    fn list_xattrs_into(self, list: &mut [u8]) -> Result<usize> {
+        let (dir, path, at_flags) = self.raw_parts();
+        if !WITHOUT_XATTRAT.load(Ordering::Relaxed) {
+            match ffi::listxattrat(dir, path, at_flags, list) {
+                Err(Errno::ENOSYS) => WITHOUT_XATTRAT.store(true, Ordering::Relaxed),
+                result => return result,
+            }
+        }
+        let (path, follow) = self.proc_path()?;
+        Ok(if follow {
+            rustix::fs::listxattr(&*path, list)?
+        } else {
+            rustix::fs::llistxattr(&*path, list)?
+        })
+    }
+}
+
+/// The names of an object's attributes, in the kernel's form: each ended by a NUL.
+#[derive(Clone, Debug, Default)]
+pub struct XattrNames(Vec<u8>);
+
+impl XattrNames {
+    /// Each name.
+    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
+        self.0
+            .split_inclusive(|&b| b == 0)
+            .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
