@@ -1,0 +1,109 @@
+//! The few calls that have no safe wrapper: a mount namespace for one thread, and memory mappings. The only file of the
+//! tests with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Gives the calling thread a mount namespace of its own (and, as it implies, its own working directory and umask).
+pub fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNS (with the CLONE_FS it implies) shares no memory and no file descriptor table differently; it
+    // only affects path lookups of this thread, and no code keeps assumptions about those across this call.
+    let done = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// How a file is mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mapping {
+    SharedRead,
+    SharedWrite,
+    PrivateWrite,
+    SharedExec,
+}
+
+/// A mapping of the first bytes of a file. The file must be at least that long for as long as the map is used.
+pub struct Map {
+    start: *mut libc::c_void,
+    len: usize,
+}
+
+impl Map {
+    /// Maps `len` bytes from the file's start.
+    pub fn new(fd: impl AsFd, len: usize, how: Mapping) -> io::Result<Map> {
+        let (prot, flags) = match how {
+            Mapping::SharedRead => (libc::PROT_READ, libc::MAP_SHARED),
+            Mapping::SharedWrite => (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED),
+            Mapping::PrivateWrite => (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE),
+            Mapping::SharedExec => (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_SHARED),
+        };
+        // SAFETY: a new mapping at an address the kernel chooses overlaps no memory of ours; the fd is valid.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                prot,
+                flags,
+                fd.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Map { start, len })
+        }
+    }
+
+    /// What the mapping shows now.
+    pub fn bytes(&self) -> Vec<u8> {
+        let from = self.start.cast::<u8>();
+        // SAFETY: every index is below `len`, inside the readable mapping; volatile, as the file changes under it.
+        (0..self.len)
+            .map(|i| unsafe { from.add(i).read_volatile() })
+            .collect()
+    }
+
+    /// Writes at the start of a writable mapping.
+    pub fn write(&mut self, data: &[u8]) {
+        assert!(data.len() <= self.len, "the mapping is too short");
+        let to = self.start.cast::<u8>();
+        for (i, byte) in data.iter().enumerate() {
+            // SAFETY: inside the mapping by the assertion above; the caller mapped it writable.
+            unsafe { to.add(i).write_volatile(*byte) };
+        }
+    }
+
+    /// Writes dirty pages back and waits for it.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: start and length are those of the live mapping.
+        let done = unsafe { libc::msync(self.start, self.len, libc::MS_SYNC) };
+        if done == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, whole, and nothing borrows from it (`bytes` copies).
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
+/// truncate(2), by path.
+pub fn truncate(path: &std::ffi::CStr, len: u64) -> io::Result<()> {
+    // SAFETY: a NUL-terminated string that lives across the call.
+    let done = unsafe { libc::truncate(path.as_ptr(), len as libc::off_t) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
