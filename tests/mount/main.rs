@@ -1,0 +1,7 @@
+//! Mounted conformance: real FUSE mounts, row by row of the specification, judged by kernel overlayfs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Test code: a failure here is a failed test.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod merge;
