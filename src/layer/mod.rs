@@ -1,1 +1,12 @@
-//! Room `layer`.
+//! One tree on disk and the marks in it: reads and writes formats, never merges.
+//!
+//! What does not live here: anything that looks at two layers to say what a name means (that is
+//! [`crate::overlay`]). Read [`layer`] and [`stack`] for the directories, [`mark`] for what is written
+//! on them, [`keys`] and [`origin`] for the bytes.
+
+pub mod keys;
+#[allow(clippy::module_inception)]
+pub mod layer;
+pub mod mark;
+pub mod origin;
+pub mod stack;

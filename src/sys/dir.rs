@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 
 use super::at::{At, OpenMode, PathFd, Target};
 use super::errno::Result;
@@ -206,6 +206,15 @@ impl DirFd {
             new_name.as_c_str(),
             flags,
         )?)
+    }
+
+    /// May this process add and remove entries?
+    ///
+    /// # Errors
+    /// EACCES, EROFS.
+    pub fn check_writable(&self) -> Result<()> {
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        Ok(rustix::fs::accessat(self, c".", access, AtFlags::EACCESS)?)
     }
 
     /// The same object as a [`PathFd`].

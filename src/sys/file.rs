@@ -152,11 +152,12 @@ impl FileFd {
     /// # Errors
     /// Those of fsync.
     pub fn sync(&self, data_only: bool) -> Result<()> {
-        Ok(if data_only {
-            rustix::fs::fdatasync(self)?
+        if data_only {
+            rustix::fs::fdatasync(self)?;
         } else {
-            rustix::fs::fsync(self)?
-        })
+            rustix::fs::fsync(self)?;
+        }
+        Ok(())
     }
 
     /// syncfs(2): the whole filesystem.

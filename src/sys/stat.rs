@@ -90,6 +90,8 @@ pub struct Stat {
     pub mtime: Time,
     /// Last change of the metadata.
     pub ctime: Time,
+    /// Mount the object was reached through.
+    pub mount_id: u64,
     /// Birth, zero where the filesystem does not know.
     pub btime: Time,
 }
@@ -120,7 +122,9 @@ impl Rdev {
 
 impl Stat {
     /// What the kernel is asked for.
-    pub(super) const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+    pub(super) const MASK: StatxFlags = StatxFlags::BASIC_STATS
+        .union(StatxFlags::BTIME)
+        .union(StatxFlags::MNT_ID);
 
     pub(super) fn from_statx(s: &Statx) -> Stat {
         let time = |t: &rustix::fs::StatxTimestamp| Time {
@@ -147,6 +151,7 @@ impl Stat {
             atime: time(&s.stx_atime),
             mtime: time(&s.stx_mtime),
             ctime: time(&s.stx_ctime),
+            mount_id: s.stx_mnt_id,
             btime: time(&s.stx_btime),
         }
     }

@@ -136,11 +136,12 @@ impl At<'_> {
             || ffi::setxattrat(dir, path, at_flags, name, value, flags.bits()),
             || {
                 let (path, follow) = self.proc_path()?;
-                Ok(if follow {
-                    rustix::fs::setxattr(&*path, name, value, flags)?
+                if follow {
+                    rustix::fs::setxattr(&*path, name, value, flags)?;
                 } else {
-                    rustix::fs::lsetxattr(&*path, name, value, flags)?
-                })
+                    rustix::fs::lsetxattr(&*path, name, value, flags)?;
+                }
+                Ok(())
             },
         )
     }
@@ -155,11 +156,12 @@ impl At<'_> {
             || ffi::removexattrat(dir, path, at_flags, name),
             || {
                 let (path, follow) = self.proc_path()?;
-                Ok(if follow {
-                    rustix::fs::removexattr(&*path, name)?
+                if follow {
+                    rustix::fs::removexattr(&*path, name)?;
                 } else {
-                    rustix::fs::lremovexattr(&*path, name)?
-                })
+                    rustix::fs::lremovexattr(&*path, name)?;
+                }
+                Ok(())
             },
         )
     }

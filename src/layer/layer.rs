@@ -1,0 +1,188 @@
+//! [`Layer`]: the root of one tree on disk. A lower layer is reached through a private read-only
+//! mount where that is allowed, so that it cannot be written even by mistake; only [`UpperLayer`]
+//! carries the directories that may change.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::origin::Uuid;
+use crate::sys::dir::DirFd;
+use crate::sys::errno::Errno;
+use crate::sys::file::FileFd;
+use crate::sys::stat::Stat;
+
+/// Why a directory cannot be a layer: names the option and the path.
+#[derive(Debug)]
+pub struct LayerError {
+    /// The mount option that named the path.
+    pub option: &'static str,
+    /// The path as the user wrote it.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a layer.
+#[derive(Debug)]
+pub enum Problem {
+    /// A system call failed.
+    Errno(Errno),
+    /// It is the same directory as another layer.
+    SameAs(&'static str, PathBuf),
+    /// It lies inside another layer.
+    Inside(&'static str, PathBuf),
+    /// Upper and work directory are on different mounts, so nothing can be renamed between them.
+    OtherMount(PathBuf),
+    /// Another mount uses it.
+    InUse,
+    /// Anything else, in words.
+    Text(&'static str),
+}
+
+impl LayerError {
+    /// An error of `option=path`.
+    pub fn new(option: &'static str, path: &Path, problem: Problem) -> LayerError {
+        LayerError {
+            option,
+            path: path.to_path_buf(),
+            problem,
+        }
+    }
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}: ", self.option, self.path.display())?;
+        match &self.problem {
+            Problem::Errno(errno) => write!(f, "{errno}"),
+            Problem::SameAs(option, path) => {
+                write!(f, "is the same directory as {option}={}", path.display())
+            }
+            Problem::Inside(option, path) => write!(f, "lies inside {option}={}", path.display()),
+            Problem::OtherMount(upper) => {
+                write!(
+                    f,
+                    "must be on the same mount as upperdir={}",
+                    upper.display()
+                )
+            }
+            Problem::InUse => f.write_str("in use by another mount (Device or resource busy)"),
+            Problem::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for LayerError {}
+
+/// The root of one layer.
+#[derive(Debug)]
+pub struct Layer {
+    /// The root directory.
+    pub root: Arc<DirFd>,
+    /// Attributes of the root when it was opened: the layer's filesystem and identity.
+    pub stat: Stat,
+    /// UUID of its filesystem where it has one.
+    pub uuid: Option<Uuid>,
+    pub(super) option: &'static str,
+    pub(super) path: PathBuf,
+}
+
+impl Layer {
+    /// Opens `path` as it is, following links: it is the user who names it.
+    ///
+    /// # Errors
+    /// A missing path, or one that is not a directory.
+    pub fn open(option: &'static str, path: &Path) -> Result<Layer, LayerError> {
+        let fail = |errno| LayerError::new(option, path, Problem::Errno(errno));
+        let root = DirFd::open(path).map_err(fail)?;
+        let stat = root.stat().map_err(fail)?;
+        // Only an fd that can do I/O takes the ioctl; a directory we may not read has no UUID for us.
+        let uuid = root
+            .at()
+            .open_dir_file()
+            .and_then(|dir| dir.filesystem_uuid())
+            .ok();
+        Ok(Layer {
+            root: Arc::new(root),
+            stat,
+            uuid,
+            option,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Goes on through a private read-only mount of the same directory, if this process may make one.
+    pub fn make_private(&mut self) {
+        match DirFd::open_private_read_only(&self.path) {
+            // The path may have been changed since the checks: only the same directory will do.
+            Ok(root)
+                if root
+                    .stat()
+                    .is_ok_and(|s| (s.dev, s.ino) == (self.stat.dev, self.stat.ino)) =>
+            {
+                self.root = Arc::new(root);
+            }
+            Ok(_) => log::warn!(
+                "{}={} was moved while mounting",
+                self.option,
+                self.path.display()
+            ),
+            Err(errno) => log::debug!("no private mount of {}: {errno}", self.path.display()),
+        }
+    }
+
+    pub(super) fn error(&self, problem: Problem) -> LayerError {
+        LayerError::new(self.option, &self.path, problem)
+    }
+}
+
+/// The writable layer and its work directory, claimed for this mount alone.
+#[derive(Debug)]
+pub struct UpperLayer {
+    /// The upper directory.
+    pub layer: Layer,
+    /// The directory the user gave as `workdir`.
+    pub work: Layer,
+    /// flock(2)s on both, held as long as the mount lives (overlay-semantics 26.4).
+    _claims: [FileFd; 2],
+}
+
+impl UpperLayer {
+    /// Opens and claims both directories.
+    ///
+    /// # Errors
+    /// Missing, not a directory, not writable, on different mounts, or in use.
+    pub fn open(upper: &Path, work: &Path) -> Result<UpperLayer, LayerError> {
+        let upper = Layer::open("upperdir", upper)?;
+        let work = Layer::open("workdir", work)?;
+        for layer in [&upper, &work] {
+            layer
+                .root
+                .check_writable()
+                .map_err(|errno| layer.error(Problem::Errno(errno)))?;
+        }
+        if (upper.stat.dev, upper.stat.mount_id) != (work.stat.dev, work.stat.mount_id) {
+            return Err(work.error(Problem::OtherMount(upper.path)));
+        }
+        let claims = [claim(&upper)?, claim(&work)?];
+        Ok(UpperLayer {
+            layer: upper,
+            work,
+            _claims: claims,
+        })
+    }
+}
+
+fn claim(layer: &Layer) -> Result<FileFd, LayerError> {
+    let dir = layer
+        .root
+        .at()
+        .open_dir_file()
+        .map_err(|errno| layer.error(Problem::Errno(errno)))?;
+    match dir.try_lock() {
+        Ok(()) => Ok(dir),
+        Err(Errno::EAGAIN) => Err(layer.error(Problem::InUse)),
+        Err(errno) => Err(layer.error(Problem::Errno(errno))),
+    }
+}

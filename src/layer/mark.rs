@@ -1,0 +1,209 @@
+//! Marks on the objects of one layer: whiteouts in all forms, opaque directories, and the marks of
+//! features that must not be shown wrong (overlay-semantics 1, 3, 4, 25). Bytes are parsed here and
+//! travel no further.
+
+use std::ffi::CStr;
+
+use super::keys::{self, FUSE_OVERLAYFS_OPAQUE, Key, Namespace};
+use crate::sys::at::At;
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::name::Name;
+use crate::sys::stat::{FileType, Rdev, Stat};
+
+/// Prefix of an OCI whiteout: `.wh.NAME` removes NAME from the layers below.
+pub const OCI_PREFIX: &[u8] = b".wh.";
+/// The OCI mark that makes its directory opaque.
+const OCI_OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Which marks count in this mount.
+#[derive(Clone, Copy, Debug)]
+pub struct MarkRules {
+    /// `redirect` and `metacopy` of the user namespace count (the explicit `userxattr`, 26.1).
+    pub user_redirects: bool,
+    /// `.wh.` names are whiteouts (26.2b).
+    pub oci: bool,
+}
+
+/// Marks of a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirMarks {
+    /// Lower layers do not contribute.
+    pub opaque: bool,
+    /// Empty files in it may be whiteouts by attribute.
+    pub xattr_whiteouts: bool,
+    /// Some of its entries have an origin.
+    pub impure: bool,
+    /// Its lower part has another name.
+    pub redirect: bool,
+}
+
+/// Marks of a regular file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileMarks {
+    /// It is a whiteout.
+    pub whiteout: bool,
+    /// Its data is elsewhere.
+    pub metacopy: bool,
+}
+
+/// Is this the device node 0:0 that stands for a removed name (form A)?
+pub fn is_whiteout_device(stat: &Stat) -> bool {
+    stat.kind == FileType::Char && stat.rdev == Rdev::default()
+}
+
+/// The name that an OCI whiteout removes; `Some(None)` for the reserved `.wh..wh.*` names, which
+/// remove nothing and are hidden; `None` for an ordinary name (3.2).
+pub fn oci_target(name: &[u8]) -> Option<Option<&[u8]>> {
+    let target = name.strip_prefix(OCI_PREFIX)?;
+    Some((!target.is_empty() && !target.starts_with(OCI_PREFIX)).then_some(target))
+}
+
+impl MarkRules {
+    /// The marks of a directory that are attributes of it.
+    ///
+    /// # Errors
+    /// Those of reading attributes.
+    pub fn of_dir(&self, at: At<'_>) -> Result<DirMarks> {
+        let names = at.list_xattrs()?;
+        let mut marks = DirMarks::default();
+        let trusted_only = names.iter().any(keys::is_trusted_mark);
+        for name in names.iter() {
+            let counts = |key| {
+                (name == Namespace::Trusted.name(key))
+                    || (!trusted_only && name == Namespace::User.name(key))
+            };
+            if counts(Key::Opaque) || (!trusted_only && name == FUSE_OVERLAYFS_OPAQUE) {
+                match opaque_value(at, name)? {
+                    Some(b'y') => marks.opaque = true,
+                    Some(b'x') => marks.xattr_whiteouts = true,
+                    _ => {}
+                }
+            } else if counts(Key::Impure) {
+                marks.impure = true;
+            } else if name == Namespace::Trusted.name(Key::Redirect)
+                || (self.user_redirects && name == Namespace::User.name(Key::Redirect))
+            {
+                marks.redirect = true;
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Does the directory hold the OCI opaque mark?
+    ///
+    /// # Errors
+    /// Those of statx.
+    pub fn has_oci_opaque(&self, dir: &DirFd) -> Result<bool> {
+        Ok(self.oci && exists(dir, OCI_OPAQUE)?)
+    }
+
+    /// Is `name` removed by a `.wh.` file beside it?
+    ///
+    /// # Errors
+    /// Those of statx.
+    pub fn has_oci_whiteout(&self, dir: &DirFd, name: &Name) -> Result<bool> {
+        Ok(self.oci && exists(dir, &[OCI_PREFIX, name.as_bytes()].concat())?)
+    }
+
+    /// The marks of a regular file. Attributes are read only of files that can carry one: a whiteout is
+    /// empty, and a metacopy has no data blocks (an attribute block may count for some).
+    ///
+    /// # Errors
+    /// Those of reading attributes.
+    pub fn of_file(&self, at: At<'_>, stat: &Stat) -> Result<FileMarks> {
+        const ATTRIBUTE_BLOCKS: u64 = 16;
+        let mut marks = FileMarks::default();
+        if stat.blocks > ATTRIBUTE_BLOCKS && stat.blocks * 512 >= stat.size {
+            return Ok(marks);
+        }
+        for name in at.list_xattrs()?.iter() {
+            let is =
+                |key| name == Namespace::Trusted.name(key) || name == Namespace::User.name(key);
+            if stat.size == 0 && is(Key::Whiteout) {
+                marks.whiteout = true;
+            } else if name == Namespace::Trusted.name(Key::Metacopy)
+                || (self.user_redirects && name == Namespace::User.name(Key::Metacopy))
+            {
+                marks.metacopy = true;
+            }
+        }
+        Ok(marks)
+    }
+}
+
+fn exists(dir: &DirFd, name: &[u8]) -> Result<bool> {
+    match Name::new(name).and_then(|name| At::child(dir, &name).stat()) {
+        Ok(_) => Ok(true),
+        // A whiteout name that is too long to exist does not exist.
+        Err(Errno::ENOENT | Errno::ENAMETOOLONG) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The value of an opaque mark counts only if it is exactly one byte (1.1).
+fn opaque_value(at: At<'_>, name: &CStr) -> Result<Option<u8>> {
+    let mut value = [0; 1];
+    match at.get_xattr_into(name, &mut value) {
+        Ok(1) => Ok(Some(value[0])),
+        Ok(_) | Err(Errno::ERANGE | Errno::ENODATA) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::xattr::XattrMode;
+
+    const RULES: MarkRules = MarkRules {
+        user_redirects: false,
+        oci: false,
+    };
+
+    #[test]
+    fn oci_names() {
+        assert_eq!(oci_target(b".wh.f"), Some(Some(&b"f"[..])));
+        assert_eq!(oci_target(b".wh..wh..opq"), Some(None));
+        assert_eq!(oci_target(b".wh..wh.plnk"), Some(None));
+        assert_eq!(oci_target(b".wh."), Some(None));
+        assert_eq!(oci_target(b".whf"), None);
+    }
+
+    #[test]
+    fn t008_only_one_byte_y_is_opaque() {
+        let temp = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let dir = DirFd::open(temp.path()).unwrap();
+        for (value, opaque, xwhiteouts) in [
+            (&b"y"[..], true, false),
+            (b"x", false, true),
+            (b"n", false, false),
+            (b"yes", false, false),
+            (b"", false, false),
+        ] {
+            dir.at()
+                .set_xattr(c"user.overlay.opaque", value, XattrMode::Any)
+                .unwrap();
+            let marks = RULES.of_dir(dir.at()).unwrap();
+            assert_eq!(
+                (marks.opaque, marks.xattr_whiteouts),
+                (opaque, xwhiteouts),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn t010_only_an_empty_file_is_a_whiteout_by_attribute() {
+        let temp = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let dir = DirFd::open(temp.path()).unwrap();
+        let name = Name::new(b"f").unwrap();
+        std::fs::write(temp.path().join("f"), b"").unwrap();
+        let at = At::child(&dir, &name);
+        at.set_xattr(c"user.overlay.whiteout", b"", XattrMode::Any)
+            .unwrap();
+        assert!(RULES.of_file(at, &at.stat().unwrap()).unwrap().whiteout);
+        std::fs::write(temp.path().join("f"), b"data").unwrap();
+        assert!(!RULES.of_file(at, &at.stat().unwrap()).unwrap().whiteout);
+    }
+}

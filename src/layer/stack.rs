@@ -1,0 +1,91 @@
+//! [`LayerStack`]: the layers of one mount, checked against each other (overlay-semantics 20).
+
+use std::collections::HashMap;
+
+use super::layer::{Layer, LayerError, Problem, UpperLayer};
+use crate::sys::errno::Result;
+
+/// The layers of one mount.
+#[derive(Debug)]
+pub struct LayerStack {
+    /// The writable layer, if there is one.
+    pub upper: Option<UpperLayer>,
+    /// The read-only layers, top-most first.
+    pub lowers: Vec<Layer>,
+}
+
+/// What a directory is to the mount.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Upper,
+    Work,
+    Lower,
+}
+
+impl LayerStack {
+    /// Checks the layers against each other and makes the lower ones private.
+    ///
+    /// # Errors
+    /// Two layers that are the same directory, and layers inside each other except an upper or work
+    /// directory below a lower, which is found at lookup (2.7).
+    pub fn new(upper: Option<UpperLayer>, lowers: Vec<Layer>) -> Result<LayerStack, LayerError> {
+        let mut stack = LayerStack { upper, lowers };
+        stack.check_overlap()?;
+        for lower in &mut stack.lowers {
+            lower.make_private();
+        }
+        Ok(stack)
+    }
+
+    /// Upper first, then the lowers from the top.
+    fn layers(&self) -> impl Iterator<Item = (Role, &Layer)> {
+        let upper = self
+            .upper
+            .iter()
+            .flat_map(|u| [(Role::Upper, &u.layer), (Role::Work, &u.work)]);
+        upper.chain(self.lowers.iter().map(|lower| (Role::Lower, lower)))
+    }
+
+    /// Is the directory with this identity the root of a layer or of the work directory?
+    pub fn is_layer_root(&self, dev: u64, ino: u64) -> bool {
+        self.layers()
+            .any(|(_, layer)| (layer.stat.dev, layer.stat.ino) == (dev, ino))
+    }
+
+    fn check_overlap(&self) -> Result<(), LayerError> {
+        let mut roots: HashMap<(u64, u64), (Role, &Layer)> = HashMap::new();
+        for (role, layer) in self.layers() {
+            if let Some((_, other)) = roots.insert((layer.stat.dev, layer.stat.ino), (role, layer))
+            {
+                return Err(layer.error(Problem::SameAs(other.option, other.path.clone())));
+            }
+        }
+        for (role, layer) in self.layers() {
+            let above = first_ancestor(layer, |id| {
+                let (other_role, other) = roots.get(&id)?;
+                (role == Role::Lower || *other_role != Role::Lower).then_some(*other)
+            });
+            if let Some(other) = above.map_err(|errno| layer.error(Problem::Errno(errno)))? {
+                return Err(layer.error(Problem::Inside(other.option, other.path.clone())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Walks up from a layer's root until `found` says something of a directory above it.
+fn first_ancestor<T>(layer: &Layer, found: impl Fn((u64, u64)) -> Option<T>) -> Result<Option<T>> {
+    let mut dir = layer.root.open_parent()?;
+    let mut below = (layer.stat.dev, layer.stat.ino, layer.stat.mount_id);
+    loop {
+        let stat = dir.stat()?;
+        if (stat.dev, stat.ino, stat.mount_id) == below {
+            return Ok(None);
+        }
+        if let Some(answer) = found((stat.dev, stat.ino)) {
+            return Ok(Some(answer));
+        }
+        below = (stat.dev, stat.ino, stat.mount_id);
+        dir = dir.open_parent()?;
+    }
+}
