@@ -31,7 +31,11 @@ pub struct At<'a>(pub(super) Target<'a>);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target<'a> {
+    /// A name in a directory.
     Child(BorrowedFd<'a>, &'a CStr),
+    /// A directory itself.
+    Dir(BorrowedFd<'a>),
+    /// Any object by an fd of its own.
     Fd(BorrowedFd<'a>),
 }
 
@@ -83,7 +87,7 @@ impl<'a> At<'a> {
     pub(super) fn parts(self) -> (BorrowedFd<'a>, &'a CStr, AtFlags) {
         match self.0 {
             Target::Child(dir, name) => (dir, name, AtFlags::SYMLINK_NOFOLLOW),
-            Target::Fd(fd) => (fd, c"", AtFlags::EMPTY_PATH),
+            Target::Dir(fd) | Target::Fd(fd) => (fd, c"", AtFlags::EMPTY_PATH),
         }
     }
 
@@ -118,7 +122,7 @@ impl<'a> At<'a> {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 Ok(PathFd(rustix::fs::openat(dir, name, flags, Mode::empty())?))
             }
-            Target::Fd(fd) => Ok(PathFd(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)),
+            Target::Dir(fd) | Target::Fd(fd) => Ok(PathFd(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)),
         }
     }
 
@@ -151,7 +155,7 @@ impl<'a> At<'a> {
             Target::Child(dir, name) => {
                 rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?
             }
-            Target::Fd(fd) => rustix::fs::openat(fd, c".", flags, Mode::empty())?,
+            Target::Dir(fd) | Target::Fd(fd) => rustix::fs::openat(fd, c".", flags, Mode::empty())?,
         };
         Ok(FileFd(fd))
     }
@@ -237,7 +241,7 @@ impl<'a> At<'a> {
                 rustix::fs::linkat(from, old, dir, name.as_c_str(), AtFlags::empty())?;
             }
             // AT_EMPTY_PATH would want CAP_DAC_READ_SEARCH; the magic link needs no privilege.
-            Target::Fd(fd) => {
+            Target::Dir(fd) | Target::Fd(fd) => {
                 let entry = proc_fd::entry(fd);
                 rustix::fs::linkat(
                     proc_fd::dir()?,

@@ -46,7 +46,7 @@ impl DirFd {
 
     /// The directory itself as the target of a verb.
     pub fn at(&self) -> At<'_> {
-        At(Target::Fd(self.0.as_fd()))
+        At(Target::Dir(self.0.as_fd()))
     }
 
     /// statx(2) of the directory itself.

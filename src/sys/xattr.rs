@@ -1,8 +1,9 @@
 //! Extended attributes of an [`At`]: by the *xattrat calls of Linux 6.13, and by a path below
 //! `/proc/self/fd` before. None follows a symbolic link.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, c_int};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::XattrFlags;
@@ -64,24 +65,30 @@ fn either<T>(at: impl FnOnce() -> Result<T>, by_path: impl FnOnce() -> Result<T>
     by_path()
 }
 
-impl At<'_> {
-    /// A path that leads to this object with the last component not followed. For an fd the magic
-    /// link itself must be followed: callers pick `l…xattr` or `…xattr` by the second value.
+/// Directory fd, path and flags of an *xattrat call.
+struct Parts<'a>(BorrowedFd<'a>, Cow<'a, CStr>, c_int);
+
+impl<'a> At<'a> {
+    /// `AT_EMPTY_PATH` refuses an O_PATH fd here, so a directory is its own `.` and anything else is
+    /// reached by its magic link, the one link that is followed.
+    fn xattr_parts(self) -> Result<Parts<'a>> {
+        Ok(match self.0 {
+            Target::Child(dir, name) => Parts(dir, name.into(), libc::AT_SYMLINK_NOFOLLOW),
+            Target::Dir(dir) => Parts(dir, c".".into(), 0),
+            Target::Fd(fd) => Parts(proc_fd::dir()?, proc_fd::entry(fd).into(), 0),
+        })
+    }
+
+    /// For kernels without *xattrat: a path to this object, and whether its last component is a link
+    /// to be followed.
     fn proc_path(self) -> Result<(CString, bool)> {
         proc_fd::init()?;
-        let path = |fd, rest: &[u8]| {
-            let mut path = b"/proc/self/fd/".to_vec();
-            path.extend_from_slice(proc_fd::entry(fd).as_bytes());
-            path.extend_from_slice(rest);
-            CString::new(path).map_err(|_| Errno::EINVAL)
+        let (fd, rest, follow) = match self.0 {
+            Target::Child(dir, name) => (dir, [b"/", name.to_bytes()].concat(), false),
+            Target::Dir(fd) | Target::Fd(fd) => (fd, Vec::new(), true),
         };
-        match self.0 {
-            Target::Child(dir, name) => {
-                let rest = [b"/", name.to_bytes()].concat();
-                Ok((path(dir.as_fd(), &rest)?, false))
-            }
-            Target::Fd(fd) => Ok((path(fd, b"")?, true)),
-        }
+        let path = [b"/proc/self/fd/", proc_fd::entry(fd).as_bytes(), &rest].concat();
+        Ok((CString::new(path).map_err(|_| Errno::EINVAL)?, follow))
     }
 
     /// Reads an attribute into `value`; an empty buffer asks for the size.
@@ -89,9 +96,9 @@ impl At<'_> {
     /// # Errors
     /// ENODATA, ERANGE, EOPNOTSUPP.
     pub fn get_xattr_into(self, name: &CStr, value: &mut [u8]) -> Result<usize> {
-        let (dir, path, flags) = self.raw_parts();
         if !WITHOUT_XATTRAT.load(Ordering::Relaxed) {
-            match ffi::getxattrat(dir, path, flags, name, value) {
+            let Parts(dir, path, flags) = self.xattr_parts()?;
+            match ffi::getxattrat(dir, &path, flags, name, value) {
                 Err(Errno::ENOSYS) => WITHOUT_XATTRAT.store(true, Ordering::Relaxed),
                 result => return result,
             }
@@ -130,10 +137,10 @@ impl At<'_> {
     /// # Errors
     /// Those of setxattr.
     pub fn set_xattr(self, name: &CStr, value: &[u8], mode: XattrMode) -> Result<()> {
-        let (dir, path, at_flags) = self.raw_parts();
+        let Parts(dir, path, at_flags) = self.xattr_parts()?;
         let flags = mode.to_flags();
         either(
-            || ffi::setxattrat(dir, path, at_flags, name, value, flags.bits()),
+            || ffi::setxattrat(dir, &path, at_flags, name, value, flags.bits()),
             || {
                 let (path, follow) = self.proc_path()?;
                 if follow {
@@ -151,9 +158,9 @@ impl At<'_> {
     /// # Errors
     /// ENODATA, and those of removexattr.
     pub fn remove_xattr(self, name: &CStr) -> Result<()> {
-        let (dir, path, at_flags) = self.raw_parts();
+        let Parts(dir, path, at_flags) = self.xattr_parts()?;
         either(
-            || ffi::removexattrat(dir, path, at_flags, name),
+            || ffi::removexattrat(dir, &path, at_flags, name),
             || {
                 let (path, follow) = self.proc_path()?;
                 if follow {
@@ -188,9 +195,9 @@ impl At<'_> {
     }
 
     fn list_xattrs_into(self, list: &mut [u8]) -> Result<usize> {
-        let (dir, path, at_flags) = self.raw_parts();
         if !WITHOUT_XATTRAT.load(Ordering::Relaxed) {
-            match ffi::listxattrat(dir, path, at_flags, list) {
+            let Parts(dir, path, flags) = self.xattr_parts()?;
+            match ffi::listxattrat(dir, &path, flags, list) {
                 Err(Errno::ENOSYS) => WITHOUT_XATTRAT.store(true, Ordering::Relaxed),
                 result => return result,
             }
