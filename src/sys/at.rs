@@ -138,7 +138,7 @@ impl<'a> At<'a> {
                 rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?
             }
             // The magic link leads to this very object and nowhere else.
-            Target::Fd(fd) => {
+            Target::Dir(fd) | Target::Fd(fd) => {
                 rustix::fs::openat(proc_fd::dir()?, &*proc_fd::entry(fd), flags, Mode::empty())?
             }
         };
