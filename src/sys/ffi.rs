@@ -5,7 +5,12 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_long, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::thread::UnshareFlags;
 
 use super::errno::{Errno, Result};
 
@@ -237,4 +242,188 @@ pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64) -> Result<()> {
         )
     };
     check(ret).map(drop)
+}
+
+// ---- processes ------------------------------------------------------------------------------
+
+/// Which side of a [`fork`] this is.
+pub enum Fork {
+    /// The process that called; the child's pid.
+    Parent(rustix::process::Pid),
+    /// The new process.
+    Child,
+}
+
+/// `fork(2)`, refused with EBUSY while other threads run: only a single-threaded process may go on using the
+/// allocator and locks in the child.
+pub fn fork() -> Result<Fork> {
+    require_single_thread()?;
+    // SAFETY: no other thread exists, so no lock can be held by a thread that is missing in the child.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(Errno::last()),
+        0 => Ok(Fork::Child),
+        pid => match rustix::process::Pid::from_raw(pid) {
+            Some(pid) => Ok(Fork::Parent(pid)),
+            None => Err(Errno::EIO),
+        },
+    }
+}
+
+/// `unshare(2)` for namespaces; EBUSY while other threads run, as they would stay outside.
+pub fn unshare(flags: UnshareFlags) -> Result<()> {
+    require_single_thread()?;
+    // SAFETY: CLONE_FILES, the dangerous flag, splits fd tables between threads; there is one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }?;
+    Ok(())
+}
+
+fn require_single_thread() -> Result<()> {
+    let tasks = rustix::fs::stat(c"/proc/self/task").map_err(|_| Errno::ENOSYS)?;
+    // "." and ".." and one directory per thread.
+    if tasks.st_nlink == 3 {
+        Ok(())
+    } else {
+        Err(Errno::EBUSY)
+    }
+}
+
+/// Closes every fd from 3 up except `keep`. For a process that is about to become a daemon.
+///
+/// The caller promises that it owns no fd object in that range besides `keep`; fds that were merely inherited are
+/// what this is for.
+pub fn close_inherited(keep: &OwnedFd) -> Result<()> {
+    let keep = keep.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: no pointers; closing an fd that no Rust object owns breaks nothing.
+        let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        if done < 0 {
+            return Err(Errno::last());
+        }
+    }
+    Ok(())
+}
+
+// ---- starting programs ----------------------------------------------------------------------
+
+/// Lets the program that `command` starts inherit `fd` under its number.
+pub fn inherit_fd<'a>(command: &'a mut Command, fd: &'a OwnedFd) -> &'a mut Command {
+    let raw: RawFd = fd.as_raw_fd();
+    let clear = move || {
+        // SAFETY: fcntl without pointers, async-signal-safe; a closed fd would merely give EBADF.
+        match unsafe { libc::fcntl(raw, libc::F_SETFD, 0) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: the closure makes one async-signal-safe call and allocates nothing.
+    unsafe { command.pre_exec(clear) }
+}
+
+/// Makes `root` the root directory of the program that `command` starts, and `/` its working directory.
+pub fn exec_in_root<Fd: AsFd + Send + Sync + 'static>(command: &mut Command, root: Fd) {
+    let enter = move || {
+        rustix::process::fchdir(&root)?;
+        rustix::process::chroot(c".")?;
+        rustix::process::chdir(c"/")?;
+        Ok(())
+    };
+    // SAFETY: the closure makes plain syscalls on static strings and an open fd; it allocates nothing.
+    unsafe {
+        command.pre_exec(enter);
+    }
+}
+
+// ---- signals --------------------------------------------------------------------------------
+
+/// A set of signals that are blocked and taken with [`SignalSet::wait`].
+#[derive(Clone, Copy)]
+pub struct SignalSet(libc::sigset_t);
+
+/// A signal taken from a [`SignalSet`].
+pub struct Caught {
+    /// Its number.
+    pub signal: i32,
+    /// The kernel sent it (a key on the terminal), not another process.
+    pub from_kernel: bool,
+}
+
+impl SignalSet {
+    /// Blocks `signals` in this thread, and so in all threads it starts from now on.
+    pub fn block(signals: &[i32]) -> Result<SignalSet> {
+        // SAFETY: sigset_t is plain bits; sigemptyset initialises it before any use.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `set` is a valid, exclusively borrowed sigset_t.
+        unsafe { libc::sigemptyset(&mut set) };
+        for signal in signals {
+            // SAFETY: as above; an invalid number is answered with -1.
+            if unsafe { libc::sigaddset(&mut set, *signal) } != 0 {
+                return Err(Errno::EINVAL);
+            }
+        }
+        // SAFETY: `set` is valid for reading; the old mask is not asked for.
+        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) } {
+            0 => Ok(SignalSet(set)),
+            code => Err(Errno::from_raw(code)),
+        }
+    }
+
+    /// Waits for one of the signals.
+    pub fn wait(&self) -> Result<Caught> {
+        loop {
+            // SAFETY: siginfo_t is plain data, filled in by the call.
+            let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+            // SAFETY: both pointers are valid for the duration of the call.
+            let signal = unsafe { libc::sigwaitinfo(&self.0, &mut info) };
+            if signal > 0 {
+                let from_kernel = info.si_code == libc::SI_KERNEL;
+                return Ok(Caught {
+                    signal,
+                    from_kernel,
+                });
+            }
+            let errno = Errno::last();
+            if errno != Errno::EINTR {
+                return Err(errno);
+            }
+        }
+    }
+}
+
+/// Ignores a signal in this process; programs started later inherit that.
+pub fn ignore_signal(signal: i32) {
+    // SAFETY: SIG_IGN is a valid disposition; for a signal that cannot be ignored the call fails harmlessly.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        // The test harness runs tests on threads of their own.
+        assert_eq!(fork().err(), Some(Errno::EBUSY));
+        assert_eq!(unshare(UnshareFlags::NEWNS).err(), Some(Errno::EBUSY));
+    }
+
+    #[test]
+    fn a_blocked_signal_is_taken() {
+        let set = SignalSet::block(&[libc::SIGUSR2]).unwrap();
+        let me = rustix::thread::gettid();
+        // SAFETY: tgkill takes numbers only.
+        unsafe {
+            libc::syscall(
+                libc::SYS_tgkill,
+                libc::getpid(),
+                me.as_raw_nonzero().get(),
+                libc::SIGUSR2,
+            )
+        };
+        let caught = set.wait().unwrap();
+        assert_eq!((caught.signal, caught.from_kernel), (libc::SIGUSR2, false));
+    }
 }

@@ -14,6 +14,7 @@ pub mod getdents;
 pub mod limits;
 pub mod name;
 pub mod proc_fd;
+pub mod process;
 pub mod stat;
 pub mod tree;
 pub mod xattr;
