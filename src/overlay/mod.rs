@@ -1,1 +1,3 @@
 //! Room `overlay`.
+
+pub mod options;

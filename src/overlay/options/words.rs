@@ -1,0 +1,370 @@
+//! What each word of `-o` means, and which words do not go together.
+//!
+//! [`Collected`] remembers what was said (the last word wins, as in the kernel); [`Collected::finish`] is the only
+//! place where that turns into [`Options`].
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use super::grammar::{self, Item};
+use super::value::Said;
+use super::*;
+
+/// Words that are somebody else's business or change nothing here.
+const ACCEPTED: [&str; 2] = [
+    // mount(8), fstab, systemd
+    "defaults auto noauto user nouser users owner group nofail _netdev comment async lazytime nolazytime iversion \
+     noiversion silent loud mand nomand private slave shared helper uhelper",
+    // libfuse and fuse-overlayfs
+    "default_permissions subtype threaded max_idle_threads clone_fd fast_ino fast_ino_check writeback noxattrs \
+     plugins ino32_t auto_unmount",
+];
+
+/// Words that ask for what does not exist yet. Ignoring them would show a wrong view.
+const UNSUPPORTED: &[&str] = &[
+    "datadir+",
+    "uidmapping",
+    "gidmapping",
+    "squash_to_root",
+    "squash_to_uid",
+    "squash_to_gid",
+    "rename_dir",
+    "allow_root",
+];
+
+const NOT_YET: &str = "not supported yet";
+
+/// What was said so far.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    lower: Vec<PathBuf>,
+    upper: Option<PathBuf>,
+    work: Option<PathBuf>,
+    plain_lower: bool,
+    xattr: Option<XattrMode>,
+    sync: SyncMode,
+    oci: Option<bool>,
+    xino: Xino,
+    timeout: Option<Duration>,
+    static_nlink: bool,
+    noacl: bool,
+    redirect_dir: Option<String>,
+    metacopy: Option<bool>,
+    index: Option<bool>,
+    nfs_export: Option<bool>,
+    verity: Option<bool>,
+    unsupported: Option<OptionError>,
+    flags: MountFlags,
+    warnings: Vec<String>,
+    debug: bool,
+    foreground: bool,
+}
+
+impl Collected {
+    /// As if these directories had been given, and nothing else.
+    pub(super) fn of(lower: Vec<PathBuf>, upper: Option<UpperDirs>) -> Collected {
+        let (upper, work) = upper.map(|dirs| (dirs.upper, dirs.work)).unzip();
+        Collected {
+            lower,
+            upper,
+            work,
+            ..Collected::default()
+        }
+    }
+
+    /// Takes one item.
+    pub(super) fn take(&mut self, mode: Mode, item: &Item<'_>) -> Result<(), OptionError> {
+        let word = String::from_utf8_lossy(item.word).into_owned();
+        let said = Said {
+            word: &word,
+            value: item.value,
+        };
+        let known = self.take_directory(mode, &said)?
+            || self.take_behaviour(&said)?
+            || self.take_kernel_feature(&said)?
+            || self.take_flag(&said)
+            || self.take_number(&said)?
+            || self.take_name(&said)?;
+        if known || is_accepted(&word) {
+            return Ok(());
+        }
+        if UNSUPPORTED.contains(&word.as_str()) {
+            self.unsupported.get_or_insert(said.wrong(NOT_YET));
+            return Ok(());
+        }
+        match mode {
+            Mode::Native => Err(said.wrong("unknown")),
+            Mode::Compatible => {
+                self.warnings
+                    .push(format!("{}, ignored", said.wrong("unknown")));
+                Ok(())
+            }
+        }
+    }
+
+    fn take_directory(&mut self, mode: Mode, said: &Said<'_>) -> Result<bool, OptionError> {
+        match said.word {
+            "lowerdir" => {
+                self.lower = said.layers(mode)?;
+                self.plain_lower = true;
+            }
+            "lowerdir+" if self.plain_lower => {
+                return Err(said.wrong("cannot follow lowerdir="));
+            }
+            "lowerdir+" => {
+                self.lower.push(said.raw_path()?);
+            }
+            "upperdir" => self.upper = Some(said.path()?),
+            "workdir" => self.work = Some(said.path()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take_behaviour(&mut self, said: &Said<'_>) -> Result<bool, OptionError> {
+        match said.word {
+            "userxattr" => self.set_xattr(said, XattrMode::User)?,
+            "xattr" => {
+                let table = [
+                    ("auto", XattrMode::Auto),
+                    ("trusted", XattrMode::Trusted),
+                    ("user", XattrMode::User),
+                ];
+                self.set_xattr(said, said.one_of(&table)?)?;
+            }
+            "volatile" => self.sync = SyncMode::Volatile,
+            "fsync" => {
+                self.sync = said.one_of(&[
+                    ("auto", SyncMode::Auto),
+                    ("strict", SyncMode::Strict),
+                    ("volatile", SyncMode::Volatile),
+                    ("0", SyncMode::Volatile),
+                    ("1", SyncMode::Auto),
+                ])?;
+            }
+            "oci" => self.oci = Some(said.switch()?),
+            "whiteout" => {
+                let forms = [
+                    ("auto", None),
+                    ("wh", Some(true)),
+                    ("char", Some(false)),
+                    ("xattr", None),
+                ];
+                self.oci = said.one_of(&forms)?;
+                if said.value == Some(b"xattr") {
+                    self.unsupported.get_or_insert(said.wrong(NOT_YET));
+                }
+            }
+            "xino" => {
+                self.xino =
+                    said.one_of(&[("off", Xino::Off), ("auto", Xino::Auto), ("on", Xino::On)])?;
+            }
+            "timeout" => self.timeout = Some(said.seconds()?),
+            "static_nlink" => self.static_nlink = said.switch()?,
+            "noacl" => self.noacl = said.switch()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn set_xattr(&mut self, said: &Said<'_>, mode: XattrMode) -> Result<(), OptionError> {
+        match self.xattr {
+            Some(before) if before != mode => Err(said.wrong("conflicts with another xattr mode")),
+            _ => {
+                self.xattr = Some(mode);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_kernel_feature(&mut self, said: &Said<'_>) -> Result<bool, OptionError> {
+        match said.word {
+            "redirect_dir" => {
+                let modes = ["off", "follow", "nofollow", "on"].map(|mode| (mode, mode));
+                self.redirect_dir = Some(said.one_of(&modes)?.to_string());
+            }
+            "metacopy" => self.metacopy = Some(said.switch()?),
+            "index" => self.index = Some(said.switch()?),
+            "nfs_export" => self.nfs_export = Some(said.switch()?),
+            "verity" => {
+                let on = said.one_of(&[("off", false), ("on", true), ("require", true)])?;
+                self.verity = Some(on);
+            }
+            "uuid" => said.one_of(&["off", "null", "auto", "on"].map(|mode| (mode, ())))?,
+            "xattr_permissions" if said.value == Some(b"0") => {}
+            "xattr_permissions" => {
+                self.unsupported.get_or_insert(said.wrong(NOT_YET));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take_flag(&mut self, said: &Said<'_>) -> bool {
+        let flags = &mut self.flags;
+        match said.word {
+            "ro" => flags.read_only = true,
+            "rw" => flags.read_only = false,
+            "suid" => flags.nosuid = false,
+            "nosuid" => flags.nosuid = true,
+            "dev" => flags.nodev = false,
+            "nodev" => flags.nodev = true,
+            "exec" => flags.noexec = false,
+            "noexec" => flags.noexec = true,
+            "symfollow" => flags.nosymfollow = false,
+            "nosymfollow" => flags.nosymfollow = true,
+            "noatime" | "norelatime" => flags.atime = Atime::Noatime,
+            "atime" | "relatime" => flags.atime = Atime::Relatime,
+            "strictatime" => flags.atime = Atime::Strictatime,
+            "nostrictatime" => flags.atime = Atime::Relatime,
+            "diratime" => flags.nodiratime = false,
+            "nodiratime" => flags.nodiratime = true,
+            "sync" => flags.sync = true,
+            "dirsync" => flags.dirsync = true,
+            "allow_other" => flags.allow_other = Some(true),
+            "noallow_other" => flags.allow_other = Some(false),
+            "debug" => self.debug = true,
+            "foreground" => self.foreground = true,
+            _ => return false,
+        }
+        true
+    }
+
+    fn take_number(&mut self, said: &Said<'_>) -> Result<bool, OptionError> {
+        match said.word {
+            "max_read" => self.flags.max_read = Some(said.number()?),
+            "max_write" => self.flags.max_write = Some(said.number()?),
+            "threads" => match said.number()? {
+                count @ 1..=64 => self.flags.threads = Some(count as usize),
+                _ => return Err(said.wrong("expected 1 to 64")),
+            },
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take_name(&mut self, said: &Said<'_>) -> Result<bool, OptionError> {
+        match said.word {
+            "fsname" => {
+                let name = OsString::from_vec(grammar::plain(said.needed()?));
+                self.flags.fsname = Some(name);
+            }
+            "context" | "fscontext" | "defcontext" | "rootcontext" => {
+                let context = OsString::from_vec(said.needed()?.to_vec());
+                self.flags.context.push((said.word.to_string(), context));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// §20: what cannot be asked for together, then what does not exist yet.
+    pub(super) fn check_conflicts(&mut self, mode: Mode) -> Result<(), OptionError> {
+        let on = |switch: Option<bool>| switch == Some(true);
+        let redirect = self.redirect_dir.as_deref();
+        let creates_or_follows = matches!(redirect, Some("on" | "follow"));
+        let user = self.xattr == Some(XattrMode::User);
+        // In compatible mode metacopy, index and nfs_export are ignored, so they conflict with nothing.
+        let strict = mode == Mode::Native;
+        let conflicts = [
+            (
+                strict && on(self.metacopy) && !matches!(redirect, None | Some("on")),
+                "metacopy=on",
+                "redirect_dir=on",
+            ),
+            (
+                strict && on(self.metacopy) && on(self.nfs_export),
+                "metacopy=on",
+                "nfs_export=off",
+            ),
+            (
+                strict && self.index == Some(false) && on(self.nfs_export),
+                "nfs_export=on",
+                "index=on",
+            ),
+            (
+                user && creates_or_follows,
+                "userxattr",
+                "redirect_dir=nofollow",
+            ),
+            (
+                strict && user && on(self.metacopy),
+                "userxattr",
+                "metacopy=off",
+            ),
+            (user && on(self.verity), "userxattr", "verity=off"),
+        ];
+        if let Some((_, option, needs)) = conflicts.iter().find(|(is, _, _)| *is) {
+            return Err(OptionError::new(*option, format!("needs {needs}")));
+        }
+        if let Some(error) = self.unsupported.take() {
+            return Err(error);
+        }
+        let features = [
+            (redirect == Some("on"), "redirect_dir=on", false),
+            (on(self.verity), "verity=on", false),
+            (on(self.metacopy), "metacopy=on", true),
+            (on(self.index), "index=on", true),
+            (on(self.nfs_export), "nfs_export=on", true),
+        ];
+        for (_, option, harmless) in features.iter().filter(|(asked, _, _)| *asked) {
+            let error = OptionError::new(*option, NOT_YET);
+            if strict || !harmless {
+                return Err(error);
+            }
+            self.warnings.push(format!("{error}, ignored"));
+        }
+        Ok(())
+    }
+
+    /// What was said, if it is enough.
+    pub(super) fn finish(mut self, mode: Mode) -> Result<Parsed, OptionError> {
+        if self.lower.is_empty() {
+            return Err(OptionError::new("lowerdir", "needs at least one directory"));
+        }
+        let upper = match (self.upper, self.work) {
+            (Some(upper), Some(work)) => Some(UpperDirs { upper, work }),
+            (Some(upper), None) => {
+                let option = format!("upperdir={}", shown(upper.as_os_str().as_bytes()));
+                let reason = "needs workdir=DIR on the same filesystem";
+                return Err(OptionError::new(option, reason));
+            }
+            (None, Some(work)) => {
+                let option = format!("workdir={}", shown(work.as_os_str().as_bytes()));
+                let error = OptionError::new(option, "useless without upperdir");
+                self.warnings.push(format!("{error}, ignored"));
+                None
+            }
+            (None, None) => None,
+        };
+        let read_only = self.flags.read_only || upper.is_none();
+        self.flags.read_only = read_only;
+        let options = Options {
+            lower: self.lower,
+            upper,
+            xattr: self.xattr.unwrap_or_default(),
+            sync: self.sync,
+            oci: self.oci.unwrap_or(mode == Mode::Compatible),
+            xino: self.xino,
+            timeout: self.timeout,
+            static_nlink: self.static_nlink,
+            noacl: self.noacl,
+            read_only,
+        };
+        Ok(Parsed {
+            options,
+            flags: self.flags,
+            warnings: self.warnings,
+            debug: self.debug,
+            foreground: self.foreground,
+        })
+    }
+}
+
+fn is_accepted(word: &str) -> bool {
+    let listed = ACCEPTED
+        .iter()
+        .any(|list| list.split(' ').any(|w| w == word));
+    listed || word.starts_with("x-") || word.starts_with("X-")
+}
