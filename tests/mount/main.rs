@@ -4,4 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attributes;
+mod copyup;
+mod crash;
+mod create;
+mod identity;
+mod mapped;
 mod merge;
+mod openfiles;
+mod readdir;
+mod remove;
+mod rename;
+mod stress;
+mod whole;

@@ -196,7 +196,7 @@ impl<'a> Scenario<'a> {
                 return Ok(None);
             }
         };
-        let mut acting = Steps::new(server, &layers);
+        let mut acting = Steps::new(server, &layers, mounted.pid());
         steps(&mut acting);
         let Steps {
             transcript,

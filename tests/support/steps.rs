@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 pub use rustix::fs::{FileType, RenameFlags};
 pub use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::layers::Layers;
 use super::mount::Server;
@@ -21,6 +22,8 @@ use super::snapshot::{self, Entry, Snapshot};
 pub struct Steps<'a> {
     pub server: Server,
     pub layers: &'a Layers,
+    /// The plyfs daemon.
+    pub pid: Option<Pid>,
     /// What happened, in words that are the same on every mount.
     pub transcript: Vec<String>,
     /// Steps that did not do what the scenario says.
@@ -109,10 +112,11 @@ impl Fd {
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(server: Server, layers: &'a Layers) -> Steps<'a> {
+    pub fn new(server: Server, layers: &'a Layers, pid: Option<Pid>) -> Steps<'a> {
         Steps {
             server,
             layers,
+            pid,
             transcript: Vec::new(),
             failures: Vec::new(),
         }
@@ -481,6 +485,18 @@ impl<'a> Steps<'a> {
             tree.entries.len() - 1,
             tree.entries.keys().map(blocks).sum(),
         )
+    }
+
+    /// Bytes the plyfs daemon has written so far, by any means but a reflink; 0 on the kernel, where nobody counts.
+    pub fn written_by_daemon(&self) -> u64 {
+        let Some(pid) = self.pid else { return 0 };
+        let io = fs::read_to_string(format!("/proc/{}/io", pid.as_raw_nonzero()))
+            .expect("the daemon lives");
+        let line = io
+            .lines()
+            .find_map(|l| l.strip_prefix("wchar: "))
+            .expect("wchar in /proc/PID/io");
+        line.parse().expect("a number")
     }
 
     /// Runs `action` with the identity of another user: no capabilities, no groups but the given.
