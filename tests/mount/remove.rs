@@ -19,11 +19,8 @@ fn t026_unlink_lower_file() {
         s.unlink("d/b").ok();
         s.upper("a").is("whiteout 0000 0:0");
         s.upper("d/b").is("whiteout 0000 0:0");
-        let inode = |path: &str| {
-            std::os::unix::fs::MetadataExt::ino(
-                &s.layers.upper().at(path).symlink_metadata().unwrap(),
-            )
-        };
+        let inode =
+            |path: &str| MetadataExt::ino(&s.layers.upper().at(path).symlink_metadata().unwrap());
         let shared = inode("a") == inode("d/b");
         s.check("both names are one inode", shared).holds();
         s.stat("a").fails(Errno::NOENT);

@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, Uid, XattrFlags,
+};
 pub use rustix::fs::{FileType, RenameFlags};
 pub use rustix::io::Errno;
 use rustix::process::Pid;
@@ -389,6 +391,45 @@ impl<'a> Steps<'a> {
         self.act(format!("mtime {path}"), result)
     }
 
+    /// Access and modification time as they are, for comparisons inside a run.
+    pub fn times(&self, path: &str) -> [i64; 4] {
+        let m = self.at(path).symlink_metadata().expect("stat");
+        [m.atime(), m.atime_nsec(), m.mtime(), m.mtime_nsec()]
+    }
+
+    /// The object is in the upper layer now, and its times are what they were.
+    pub fn mode_and_times_kept(&mut self, path: &str, before: &[i64; 4]) {
+        let after = self.times(path);
+        self.check(&format!("{path} keeps its times"), after == *before)
+            .holds();
+        let upper = self.layers.upper.join(path).symlink_metadata().is_ok();
+        self.check(&format!("{path} is in the upper layer"), upper)
+            .holds();
+    }
+
+    /// Compares each entry's d_ino, `.` and `..` included, with st_ino of what it names.
+    pub fn entry_numbers(&mut self, dir: &str) -> Outcome<'_> {
+        let at = self.at(dir);
+        let result = entries(&at).map(|all| {
+            let differs = |(name, d_ino): &&(String, u64)| {
+                // `..` of the root belongs to the outer filesystem (7.7).
+                !(dir == "." && name == "..")
+                    && at.join(name).symlink_metadata().map_or(0, |m| m.ino()) != *d_ino
+            };
+            let wrong: Vec<_> = all
+                .iter()
+                .filter(differs)
+                .map(|(name, _)| name.as_str())
+                .collect();
+            if wrong.is_empty() {
+                "all equal st_ino".to_string()
+            } else {
+                format!("not st_ino: {}", wrong.join(" "))
+            }
+        });
+        self.act(format!("d_ino in {dir}"), result)
+    }
+
     /// (st_dev, st_ino), for comparisons inside a run.
     pub fn identity(&self, path: &str) -> (u64, u64) {
         self.at(path)
@@ -628,6 +669,26 @@ fn list(dir: &Path) -> io::Result<String> {
     }
     names.sort();
     Ok(names.join(" "))
+}
+
+/// (name, d_ino) of all entries, `.` and `..` included.
+fn entries(dir: &Path) -> io::Result<Vec<(String, u64)>> {
+    let fd = rustix::fs::open(
+        dir,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let mut stream = RawDir::new(fd, buffer.spare_capacity_mut());
+    let mut all = Vec::new();
+    while let Some(entry) = stream.next() {
+        let entry = entry?;
+        all.push((
+            entry.file_name().to_string_lossy().into_owned(),
+            entry.ino(),
+        ));
+    }
+    Ok(all)
 }
 
 /// What a work directory holds beyond its skeleton and whiteouts kept for sharing (3.3).
