@@ -11,6 +11,7 @@ mod support;
 mod siege;
 
 mod deep;
+mod farm;
 mod links;
 mod marks;
 mod names;
