@@ -9,7 +9,6 @@ mod copyup;
 mod crash;
 mod create;
 mod identity;
-mod mapped;
 mod merge;
 mod openfiles;
 mod readdir;

@@ -116,7 +116,7 @@ impl Scratch {
     pub fn ext4(&mut self, name: &str) -> Result<PathBuf, String> {
         let at = self.root.join(name);
         fs::create_dir_all(&at).expect("create a directory");
-        if rustix::fs::statfs(&at).is_ok_and(|s| s.f_type as i64 == EXT4_MAGIC) {
+        if rustix::fs::statfs(&at).is_ok_and(|s| s.f_type == EXT4_MAGIC) {
             return Ok(at);
         }
         let image = self.root.join(format!("{name}.img"));
@@ -183,7 +183,7 @@ fn remove_tree(root: &Path) -> std::io::Result<()> {
 /// Can a directory of this filesystem be an upper layer of kernel overlayfs, with all its marks?
 fn can_be_upper(dir: &Path) -> bool {
     const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
-    let kind = rustix::fs::statfs(dir).map(|s| s.f_type as i64);
+    let kind = rustix::fs::statfs(dir).map(|s| s.f_type);
     if kind == Ok(OVERLAYFS_MAGIC) {
         return false;
     }
