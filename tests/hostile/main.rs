@@ -2,7 +2,7 @@
 //! mount goes on serving.
 //!
 //! `siege` is the frame of every test here: an outside with canaries, layers full of traps, a client that cannot be
-//! lured outside itself. What hostile names, marks and objects must look like is judged by kernel overlayfs (`Scenario`).
+//! lured outside itself. What hostile names, marks and objects must look like, kernel overlayfs says (`Scenario`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../support/mod.rs"]
