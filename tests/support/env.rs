@@ -34,7 +34,9 @@ pub fn isolated<T: Send>(test: impl FnOnce() -> T + Send) -> T {
 
 /// Says, in words nobody overlooks, that a test did not run; in CI that is a failure.
 pub fn cannot_run(test: &str, why: &str) {
-    eprintln!("\n*** CANNOT RUN HERE: {test}: {why}\n");
+    // Past the capture of libtest, which swallows what a passing test prints.
+    let words = format!("\n*** CANNOT RUN HERE: {test}: {why}\n");
+    std::io::Write::write_all(&mut std::io::stderr(), words.as_bytes()).expect("write to stderr");
     let ci = std::env::var("CI").is_ok_and(|v| v == "true" || v == "1");
     assert!(
         !ci,
