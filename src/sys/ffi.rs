@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -288,9 +288,7 @@ fn require_single_thread() -> Result<()> {
     }
 }
 
-/// Closes every fd from 3 up except `keep`. For a process that is about to become a daemon.
-///
-/// The caller promises that it owns no fd object in that range besides `keep`; fds that were merely inherited are
+/// Closes every fd from 3 up except `keep`, for a process that becomes a daemon. The caller promises that it owns no fd object in that range besides `keep`; fds that were merely inherited are
 /// what this is for.
 pub fn close_inherited(keep: &OwnedFd) -> Result<()> {
     let keep = keep.as_raw_fd().unsigned_abs();
@@ -324,7 +322,7 @@ pub fn inherit_fd<'a>(command: &'a mut Command, fd: &'a OwnedFd) -> &'a mut Comm
 }
 
 /// Makes `root` the root directory of the program that `command` starts, and `/` its working directory.
-pub fn exec_in_root<Fd: AsFd + Send + Sync + 'static>(command: &mut Command, root: Fd) {
+pub fn exec_in_root(command: &mut Command, root: OwnedFd) {
     let enter = move || {
         rustix::process::fchdir(&root)?;
         rustix::process::chroot(c".")?;

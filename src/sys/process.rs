@@ -4,8 +4,9 @@
 //! daemon says over a pipe that it serves, or why it does not. The daemon keeps none of the fds it inherited, so
 //! nobody who waits for the end of a pipe waits for the daemon.
 
-use std::io::IsTerminal;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
@@ -44,14 +45,20 @@ pub fn effective_ids() -> (u32, u32) {
     )
 }
 
-/// Whether somebody sits at stdin.
-pub fn has_terminal() -> bool {
-    std::io::stdin().is_terminal()
-}
-
 /// Ignores a hang-up, as a daemon does: its terminal is not its business.
 pub fn ignore_hangup() {
     ffi::ignore_signal(libc::SIGHUP);
+}
+
+/// Makes `root` the root and working directory of the program that `command` will start.
+///
+/// # Errors
+/// As open(2) says of `root`.
+pub fn start_in_root(command: &mut Command, root: &OsStr) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags, Mode::empty())?;
+    ffi::exec_in_root(command, root);
+    Ok(())
 }
 
 /// Sends `signal` to the process `pid`.
