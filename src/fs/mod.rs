@@ -1,1 +1,4 @@
 //! Room `fs`.
+
+pub mod session;
+pub mod stub;
