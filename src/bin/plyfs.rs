@@ -1,3 +1,7 @@
 //! The `plyfs` program: everything is in [`plyfs::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    plyfs::cli::main(std::env::args_os().collect())
+}

@@ -1,0 +1,153 @@
+//! `plyfs mount`, and the same for engines: check, become a daemon, mount, serve.
+//!
+//! Order matters: everything that can be refused is refused before anything is created, and the command that was
+//! started ends with 0 only when the mount answers.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::call::MountOrder;
+use super::failure::{Failure, reason, shown};
+use super::logging::{self, Sink};
+use super::{view, warn};
+use crate::fs::session::{self, Prepared};
+use crate::overlay::options::{self, Mode, MountFlags, OptionError, Options, Parsed};
+use crate::sys::errno::Errno;
+use crate::sys::mount;
+use crate::sys::mountinfo::Table;
+use crate::sys::process::{self, Daemon, Outcome};
+
+/// All that is needed to mount, checked as far as words go.
+struct Job {
+    options: Options,
+    flags: MountFlags,
+    source: OsString,
+    target: OsString,
+    debug: bool,
+}
+
+/// Mounts as ordered. Returns in the command that was started, and in the daemon when it ends.
+///
+/// # Errors
+/// One line that names the option or the path.
+pub fn mount(order: MountOrder) -> Result<u8, Failure> {
+    let mode = order.mode;
+    let parsed = parse(mode, &order.options)?;
+    let target = mount_point(mode, &order.target)?;
+    if order.dry_run {
+        return Ok(0);
+    }
+    let foreground = order.foreground || parsed.foreground;
+    let job = Job {
+        options: parsed.options,
+        flags: parsed.flags,
+        source: order.source,
+        target,
+        debug: order.debug || parsed.debug,
+    };
+    if foreground {
+        logging::start(Sink::Stderr, job.debug);
+        serve(&job, || ())?;
+        return Ok(0);
+    }
+    match process::fork_daemon() {
+        Ok(Daemon::Parent(waiter)) => news(&waiter.wait(), &job.target),
+        Ok(Daemon::Child(reporter)) => {
+            logging::start(Sink::Syslog, job.debug);
+            let mut reporter = Some(reporter);
+            let outcome = serve(&job, || {
+                if let Some(reporter) = reporter.take() {
+                    reporter.ready();
+                }
+            });
+            if let (Some(reporter), Err(failure)) = (reporter, &outcome) {
+                reporter.failed(failure.code, &failure.to_string());
+            }
+            outcome.map(|()| 0)
+        }
+        Err(errno) => Err(Failure::failed(format!("cannot start a daemon: {errno}"))),
+    }
+}
+
+/// Parses `-o` values, prints warnings, makes paths absolute.
+pub(super) fn parse(mode: Mode, words: &[OsString]) -> Result<Parsed, Failure> {
+    let code = |error: OptionError| match mode {
+        Mode::Native => Failure::usage(error),
+        // What engines know from fuse-overlayfs.
+        Mode::Compatible => Failure::failed(error),
+    };
+    let mut parsed = options::parse(mode, words).map_err(code)?;
+    for text in &parsed.warnings {
+        warn(text);
+    }
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::failed(format!("working directory: {}", reason(&error))))?;
+    parsed.options.anchor(&here);
+    Ok(parsed)
+}
+
+/// The mount point without symlinks, if one can mount there.
+fn mount_point(mode: Mode, path: &Path) -> Result<OsString, Failure> {
+    let wrong = |why: &str| Failure::at("mount point", path, why);
+    let found = std::fs::metadata(path).map_err(|error| match error.kind() {
+        ErrorKind::NotConnected => {
+            let hint = format!("a dead mount is there (plyfs umount {})", shown(path));
+            wrong(&hint)
+        }
+        _ => wrong(&reason(&error)),
+    })?;
+    if !found.is_dir() {
+        return Err(wrong("Not a directory"));
+    }
+    let place = std::fs::canonicalize(path).map_err(|error| wrong(&reason(&error)))?;
+    let place = OsString::from(place);
+    let table = Table::read().map_err(|errno| Failure::failed(format!("/proc: {errno}")))?;
+    let top = table.top_at(&place);
+    // Engines mount over what they find, and know why.
+    if mode == Mode::Native && top.is_some_and(|entry| entry.fstype == mount::FSTYPE) {
+        return Err(wrong("busy: plyfs is mounted there already"));
+    }
+    Ok(place)
+}
+
+/// Opens the layers, mounts, serves to the end. Calls `ready` once requests are answered.
+fn serve(job: &Job, ready: impl FnOnce()) -> Result<(), Failure> {
+    let no_signals = |errno: Errno| Failure::failed(format!("signals: {errno}"));
+    let signals = session::block_signals().map_err(no_signals)?;
+    process::ignore_hangup();
+    process::raise_file_limit().unwrap_or_else(|errno| log::warn!("file limit: {errno}"));
+    let prepared = Prepared::new(&job.target, &job.source, &job.flags).map_err(Failure::failed)?;
+    let overlay = view::open(&job.options)?;
+    let filesystem = view::filesystem(&overlay);
+    let mounted = prepared.mount().map_err(Failure::failed)?;
+    let session = mounted.serve(filesystem).map_err(Failure::failed)?;
+    let point = session.point();
+    let served = session::serve_signals(signals, session.point(), || {
+        log::warn!("no statistics are kept yet");
+    })
+    .map_err(|error| Failure::failed(format!("signal thread: {}", reason(&error))))
+    .and_then(|()| {
+        ready();
+        session.run().map_err(Failure::failed)
+    });
+    if served.is_err() {
+        // Nobody will answer any more. This finds the mount by its identity, not by its path.
+        if let Err(errno) = point.unmount() {
+            log::error!("cannot unmount: {errno}");
+        }
+    }
+    served
+}
+
+/// What the command that was started makes of its daemon's news.
+fn news(outcome: &Outcome, target: &OsString) -> Result<u8, Failure> {
+    match outcome {
+        Outcome::Ready => match mount::answers(target) {
+            Ok(()) => Ok(0),
+            Err(errno) => Err(Failure::at("mount point", Path::new(target), errno)),
+        },
+        Outcome::Failed(code, text) => Err(Failure::new(*code, text)),
+        Outcome::Died(how) => Err(Failure::failed(format!("the daemon ended {how}"))),
+    }
+}
