@@ -288,8 +288,8 @@ fn require_single_thread() -> Result<()> {
     }
 }
 
-/// Closes every fd from 3 up except `keep`, for a process that becomes a daemon. The caller promises that it owns no fd object in that range besides `keep`; fds that were merely inherited are
-/// what this is for.
+/// Closes every fd from 3 up except `keep`, for a process that becomes a daemon. The caller promises that it owns
+/// no fd object in that range besides `keep`; fds that were merely inherited are what this is for.
 pub fn close_inherited(keep: &OwnedFd) -> Result<()> {
     let keep = keep.as_raw_fd().unsigned_abs();
     for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)] {
