@@ -11,6 +11,7 @@ mod support;
 mod siege;
 
 mod deep;
+mod extremes;
 mod farm;
 mod links;
 mod marks;

@@ -133,6 +133,36 @@ fn an_upper_directory_is_swapped_for_a_link() {
     );
 }
 
+/// The roots were opened once, at mount: their names mean nothing any more.
+#[test]
+fn roots_are_swapped_for_links() {
+    for root in ["l1", "u", "w", "w/work"] {
+        // Being renamed changes a root's ctime.
+        Siege::new("a root swapped for a symlink", 2)
+            .lowers_change()
+            .run(
+                |l, outside| {
+                    fill(&l.lowers[0].join("d"));
+                    fill(&l.lowers[1].join("d"));
+                    symlink(outside, l.upper.with_file_name("evil")).unwrap();
+                },
+                |field| {
+                    let base = field.outside.parent().unwrap();
+                    let (root, evil) = (base.join(root), base.join("evil"));
+                    if !root.exists() {
+                        // Not every server makes `work/work`.
+                        return;
+                    }
+                    let swaps = swapping(&root, &evil, || storm(&field.inside, "d"));
+                    if swaps % 2 == 1 {
+                        rustix::fs::renameat_with(CWD, &root, CWD, &evil, RenameFlags::EXCHANGE)
+                            .unwrap();
+                    }
+                },
+            );
+    }
+}
+
 /// What replaces a file that the client has already looked up, before it is opened.
 fn after_lookup(field: &Field, layer: &Path, evil: impl Fn(&Path)) {
     let inside = &field.inside;

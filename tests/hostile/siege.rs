@@ -341,3 +341,46 @@ fn no_secrets(dir: &Path) {
         }
     }
 }
+
+/// The frame itself: reading, listing, writing and creating outside are all noticed.
+#[test]
+fn the_frame_notices_every_touch() {
+    let name = "the frame of the siege";
+    if let Some(why) = mounted_tests_impossible() {
+        return cannot_run(name, &why);
+    }
+    isolated(|| {
+        let scratch = Scratch::new();
+        let outside = make_outside(scratch.path());
+        let touches: [(&str, fn(&Path)); 5] = [
+            ("read", |o| drop(fs::read(o.join("secret")))),
+            ("list", |o| {
+                drop(fs::read_dir(o.join("dir")).map(Iterator::count))
+            }),
+            ("write", |o| drop(fs::write(o.join("dir/secret"), SECRET))),
+            ("create", |o| drop(fs::write(o.join("empty/new"), "x"))),
+            ("open", |o| {
+                drop(
+                    fs::File::options()
+                        .append(true)
+                        .create(true)
+                        .open(o.join("created")),
+                )
+            }),
+        ];
+        for (what, touch) in touches {
+            let before = Snapshot::take(&outside).expect("read the outside");
+            assert!(
+                before
+                    .differences(&before.clone(), Compare::Untouched)
+                    .is_empty()
+            );
+            touch(&outside);
+            let after = Snapshot::take(&outside).expect("read the outside");
+            assert!(
+                !before.differences(&after, Compare::Untouched).is_empty(),
+                "{what} is not noticed"
+            );
+        }
+    });
+}
