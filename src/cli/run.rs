@@ -69,7 +69,9 @@ fn in_scratch(order: &RunOrder, scratch: &Scratch) -> Result<u8, Failure> {
         (Some(upper), Some(work)) => (upper.clone(), work.clone()),
         _ => (scratch.upper(), scratch.work()),
     };
-    let mut words = order.options.clone();
+    // Layers that people try things on are often unpacked images or kept in git (§26.2b); `-o` may say otherwise.
+    let mut words = vec![OsString::from("oci=on")];
+    words.extend_from_slice(&order.options);
     words.push(directories(&order.lower, &upper, &work));
     let parsed = parse(Mode::Native, &words)?;
     if order.upper.is_none() {
