@@ -1,7 +1,7 @@
 //! The kernel, made safe: syscalls as verbs on owned file descriptors. No policy, no overlay nouns.
 //!
 //! What does not live here: anything that knows what a layer is. Read [`name`] and [`at`] first, then
-//! [`dir`] and [`file`]; the rest is one family of system calls per file. `unsafe` is in `ffi.rs` only.
+//! [`dir`] and [`mod@file`]; the rest is one family of system calls per file. `unsafe` is in `ffi.rs` only.
 
 pub mod at;
 mod copy;
