@@ -352,7 +352,8 @@ fn the_frame_notices_every_touch() {
     isolated(|| {
         let scratch = Scratch::new();
         let outside = make_outside(scratch.path());
-        let touches: [(&str, fn(&Path)); 5] = [
+        type Touch = fn(&Path);
+        let touches: [(&str, Touch); 5] = [
             ("read", |o| drop(fs::read(o.join("secret")))),
             ("list", |o| {
                 drop(fs::read_dir(o.join("dir")).map(Iterator::count))

@@ -28,6 +28,17 @@ part python
 $python /real/imports.py
 $python -c 'import re, json; print(json.dumps(sorted(re.findall("[a-z]+", "the merged view"))))'
 
+part perl and busybox
+perl -e 'opendir(D, "/usr/bin") or die; my @a = readdir(D); rewinddir(D); my $n = 0; my $t;
+    while (defined(my $e = readdir(D))) { $t = telldir(D) if ++$n == 5 } seekdir(D, $t); my @b = readdir(D);
+    print scalar(@a) == $n && scalar(@b) == $n - 5 ? "consistent\n" : "inconsistent\n";
+    rename("/usr/bin/perl", "/usr/bin/perl.new") or die; rename("/usr/bin/perl.new", "/usr/bin/perl") or die;'
+busybox find /usr/include -name 'std*.h' | busybox sort
+busybox cp -a /usr/include/linux /srv/linux
+busybox find /srv/linux -name '*.h' -exec busybox sed -i 's/Linux/LINUX/' {} +
+busybox grep -rl LINUX /srv/linux | busybox wc -l
+busybox rm -r /srv/linux
+
 part git
 mkdir -p /srv/repo
 cd /srv/repo
