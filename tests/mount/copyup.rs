@@ -1,9 +1,11 @@
 //! What copies up, and what a copy keeps: T057-T068, T075, T136.
 
 use std::io::Write;
+use std::process::Command;
 
 use rustix::fs::{IFlags, XattrFlags};
 
+use super::support::env;
 use super::support::ffi::{Map, Mapping};
 use super::support::scenario::Scenario;
 use super::support::steps::{self, Errno, FileType, Steps};
@@ -215,7 +217,8 @@ fn t063_reads_of_every_kind() {
         .holds();
         let locked = rustix::fs::flock(file.fd(), rustix::fs::FlockOperation::LockExclusive);
         s.act("flock", locked.map_err(Into::into)).ok();
-        let ran = std::process::Command::new(s.at("true")).status();
+        let ran =
+            env::spawn_fresh(&mut Command::new(s.at("true"))).and_then(|mut child| child.wait());
         s.act("exec", ran.map(|status| status.to_string()))
             .is("exit status: 0");
         s.ls_upper(".").is("");

@@ -11,6 +11,7 @@ mod create;
 mod identity;
 mod merge;
 mod openfiles;
+mod permissions;
 mod readdir;
 mod remove;
 mod rename;

@@ -149,6 +149,63 @@ fn t008_opaque_values() {
 }
 
 #[test]
+fn t009_t010_xattr_whiteouts() {
+    Scenario::new(
+        "T009 T010",
+        "xattr-whiteouts hide in a directory marked for them; on a non-empty file they do not",
+    )
+    .lowers(2)
+    .layers(|l| {
+        l.lower(1).opaque("d", "x").file("d/gone", "").xattr(
+            "d/gone",
+            "trusted.overlay.whiteout",
+            "",
+        );
+        l.lower(1)
+            .file("d/data", "not empty")
+            .xattr("d/data", "trusted.overlay.whiteout", "")
+            .file("d/top", "");
+        l.lower(2)
+            .file("d/gone", "2")
+            .file("d/data", "2")
+            .file("d/low", "2");
+    })
+    .steps(|s| {
+        s.ls("d").is("data low top");
+        s.stat("d/gone").fails(Errno::NOENT);
+        s.read("d/data").is("\"not empty\"");
+        s.create("d/gone", "back").ok();
+        s.unlink("d/low").ok();
+    });
+}
+
+#[test]
+fn t025_t131_marks_that_mean_nothing() {
+    Scenario::new(
+        "T025 T131",
+        "a garbage origin, and a stale mark of another namespace beside a trusted one",
+    )
+    .lowers(2)
+    .layers(|l| {
+        l.lower(1).file("d/a", "1").file("f", "1");
+        l.lower(2).file("d/b", "2");
+        l.upper()
+            .file("g", "x")
+            .xattr("g", "trusted.overlay.origin", "garbage");
+        l.upper()
+            .dir("d")
+            .xattr("d", "trusted.overlay.origin", "garbage")
+            .xattr("d", "user.overlay.opaque", "y");
+    })
+    .steps(|s| {
+        s.read("g").is("\"x\"");
+        s.write("g", "y").ok();
+        s.ls("d").is("a b");
+        s.rename("g", "d/h").ok();
+    });
+}
+
+#[test]
 fn t015_merged_directory_attributes() {
     Scenario::new(
         "T015",

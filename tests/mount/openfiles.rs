@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rustix::fs::FlockOperation;
 
+use super::support::env;
 use super::support::ffi::{Map, Mapping};
 use super::support::scenario::Scenario;
 use super::support::steps::{self, Errno, Steps};
@@ -238,17 +239,6 @@ fn t095_locks_across_copy_up() {
     });
 }
 
-/// Starts `path SECONDS`. Another test's fork may hold the fresh program open for writing for a moment.
-fn start(path: &std::path::Path) -> io::Result<Child> {
-    for _ in 0..1000 {
-        match Command::new(path).arg("1000").stdout(Stdio::null()).spawn() {
-            Err(e) if e.raw_os_error() == Some(libc::ETXTBSY) => std::thread::yield_now(),
-            other => return other,
-        }
-    }
-    Err(io::Error::from_raw_os_error(libc::ETXTBSY))
-}
-
 #[test]
 fn t096_text_file_busy() {
     Scenario::new(
@@ -261,7 +251,7 @@ fn t096_text_file_busy() {
     })
     .steps(|s| {
         for name in ["low", "up"] {
-            let mut running = start(&s.at(name)).unwrap();
+            let mut running = env::spawn_fresh(Command::new(s.at(name)).arg("1000")).unwrap();
             s.open(name, "w").fails(Errno::TXTBSY);
             s.open(name, "rw").fails(Errno::TXTBSY);
             s.truncate(name, 0).fails(Errno::TXTBSY);

@@ -4,8 +4,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
@@ -208,4 +209,19 @@ pub fn run(program: &str, args: &[&str]) -> Result<(), String> {
         out.status,
         String::from_utf8_lossy(&out.stderr).trim()
     ))
+}
+
+/// Starts a program that was written a moment ago. Between fork and exec, the child of another test's thread holds a
+/// copy of every descriptor, so the program may count as open for writing for a moment more.
+pub fn spawn_fresh(command: &mut Command) -> std::io::Result<Child> {
+    let mut result = command.spawn();
+    for _ in 0..1000 {
+        match &result {
+            Err(e) if e.raw_os_error() == Some(libc::ETXTBSY) => {}
+            _ => break,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        result = command.spawn();
+    }
+    result
 }

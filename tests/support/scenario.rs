@@ -161,7 +161,7 @@ impl<'a> Scenario<'a> {
                 );
             }
         }
-        for run in [kernel.flatten(), plyfs.flatten()].iter().flatten() {
+        for run in [kernel.flatten(), plyfs.flatten()].iter_mut().flatten() {
             check_lowers(run, "after everything", &mut wrong);
         }
         Ok(wrong)
@@ -223,14 +223,14 @@ impl<'a> Scenario<'a> {
             Ok(left) => wrong.push(format!("[{name}] residue in work: {left:?}")),
             Err(why) => wrong.push(format!("[{name}] reading work: {why}")),
         }
-        let run = Run {
+        let mut run = Run {
             server,
             layers,
             lowers_before,
             transcript,
             view,
         };
-        check_lowers(&run, "after the steps", wrong);
+        check_lowers(&mut run, "after the steps", wrong);
         self.remount(&format!("{name}, remounted"), server, &run, wrong);
         Ok(Some(run))
     }
@@ -306,17 +306,14 @@ pub fn snapshots(layers: &Layers) -> Vec<Snapshot> {
     layers.lowers.iter().map(take).collect()
 }
 
-/// The first law: lower layers never change, in bytes, metadata or times.
-fn check_lowers(run: &Run, when: &str, wrong: &mut Vec<String>) {
-    for (n, (before, after)) in run
-        .lowers_before
-        .iter()
-        .zip(snapshots(&run.layers))
-        .enumerate()
-    {
+/// The first law: lower layers never change, in bytes, metadata or times. What is reported once is not reported again.
+fn check_lowers(run: &mut Run, when: &str, wrong: &mut Vec<String>) {
+    let now = snapshots(&run.layers);
+    for (n, (before, after)) in run.lowers_before.iter().zip(&now).enumerate() {
         let what = format!("[{:?}] LOWER {} CHANGED {when}", run.server, n + 1);
-        report(&what, before.differences(&after, Compare::Untouched), wrong);
+        report(&what, before.differences(after, Compare::Untouched), wrong);
     }
+    run.lowers_before = now;
 }
 
 /// Upper directories with an entry that has an origin need `impure` (1.1): else readdir shows wrong inode numbers.

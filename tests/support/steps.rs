@@ -455,6 +455,12 @@ impl<'a> Steps<'a> {
         self.act(format!("setxattr {path} {name} {flags:?}"), result)
     }
 
+    pub fn setx_bytes(&mut self, path: &str, name: &str, value: &[u8]) -> Outcome<'_> {
+        let result = rustix::fs::lsetxattr(self.at(path), name, value, XattrFlags::empty())
+            .map_err(Into::into);
+        self.act(format!("setxattr {path} {name}"), result)
+    }
+
     pub fn getx(&mut self, path: &str, name: &str) -> Outcome<'_> {
         let mut value = vec![0; 4096];
         let result =

@@ -1,0 +1,224 @@
+//! Who may do what, and what is taken away on the way: T098-T104.
+
+use super::support::scenario::Scenario;
+use super::support::steps::{Errno, Steps};
+
+/// cap_net_raw+ep, version 2.
+const CAPABILITY: &[u8] =
+    b"\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+/// user::rwx user:1000:rwx group::r-x mask::rwx other::--x
+const ACL: &[u8] = b"\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x07\x00\xe8\x03\x00\x00\
+    \x04\x00\x05\x00\xff\xff\xff\xff\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x01\x00\xff\xff\xff\xff";
+
+#[test]
+fn t098_privileges_go_with_a_write() {
+    Scenario::new(
+        "T098",
+        "suid, sgid and capabilities go with a write by another user, stay on open and for root",
+    )
+    .layers(|l| {
+        for (layer, side) in [(l.lower(1), "low"), (l.upper(), "up")] {
+            for what in ["write", "open", "root", "truncate", "chown"] {
+                let name = format!("{side}-{what}");
+                layer.file(&name, "program").mode(&name, 0o6777);
+            }
+            for what in ["capwrite", "capopen"] {
+                let name = format!("{side}-{what}");
+                layer.file(&name, "program").mode(&name, 0o777).xattr(
+                    &name,
+                    "security.capability",
+                    CAPABILITY,
+                );
+            }
+        }
+    })
+    .steps(|s| {
+        for side in ["low", "up"] {
+            let name = |what: &str| format!("{side}-{what}");
+            s.as_user(1000, 1000, |s| {
+                s.write(&name("write"), "P").ok();
+                s.open(&name("open"), "rw").ok();
+                s.truncate(&name("truncate"), 3).ok();
+                s.write(&name("capwrite"), "P").ok();
+                s.open(&name("capopen"), "rw").ok();
+            });
+            s.write(&name("root"), "P").ok();
+            s.chown(&name("chown"), Some(5), None).ok();
+            s.stat(&name("write")).is("file 0777 0:0 7");
+            s.stat(&name("open")).is("file 6777 0:0 7");
+            s.stat(&name("root")).is("file 6777 0:0 7");
+            s.stat(&name("truncate")).is("file 0777 0:0 3");
+            s.stat(&name("chown")).is("file 0777 5:0 7");
+            s.getx(&name("capwrite"), "security.capability")
+                .fails(Errno::NODATA);
+            s.getx(&name("capopen"), "security.capability").noted();
+        }
+    });
+}
+
+#[test]
+fn t099_chown_and_chmod() {
+    Scenario::new(
+        "T099",
+        "chmod g+s by a non-member drops it; strangers may change nothing",
+    )
+    .layers(|l| {
+        l.lower(1)
+            .file("mine", "x")
+            .owner("mine", 1000, 2000)
+            .file("theirs", "x")
+            .owner("theirs", 3, 3);
+    })
+    .steps(|s| {
+        s.as_user(1000, 1000, |s| {
+            s.chmod("mine", 0o2755).ok();
+            s.chmod("theirs", 0o777).fails(Errno::PERM);
+            s.chown("theirs", Some(1000), None).fails(Errno::PERM);
+            s.chown("mine", Some(5), None).fails(Errno::PERM);
+            s.chown("mine", None, Some(1000)).ok();
+            s.utimens("theirs", Some(5)).fails(Errno::PERM);
+            s.setx("theirs", "user.a", "1").fails(Errno::ACCESS);
+            s.setx("mine", "trusted.a", "1").fails(Errno::PERM);
+        });
+        s.stat("mine").is("file 0755 1000:1000 1");
+        s.upper("theirs").is("absent");
+    });
+}
+
+#[test]
+fn t100_sgid_directories() {
+    Scenario::new(
+        "T100",
+        "what is made in a sgid directory has its group, over whiteouts too",
+    )
+    .layers(|l| {
+        l.lower(1)
+            .file("d/file", "x")
+            .file("d/dir", "x")
+            .mode("d", 0o2777)
+            .owner("d", 7, 8);
+    })
+    .steps(|s| {
+        s.as_user(1000, 1001, |s| {
+            s.unlink("d/file").ok();
+            s.unlink("d/dir").ok();
+            s.create("d/file", "new").ok();
+            s.mkdir("d/dir").ok();
+            s.mkdir("d/dir/inner").ok();
+            s.create("d/dir/inner/f", "x").ok();
+        });
+        s.stat("d/file").is("file 0644 1000:8 3");
+        s.stat("d/dir").is("dir 2755 1000:8");
+        s.stat("d/dir/inner/f").is("file 0644 1000:8 1");
+    });
+}
+
+/// The same questions for a lower and an upper tree.
+fn t102_steps(s: &mut Steps, side: &str) {
+    let at = |name: &str| format!("{side}/{name}");
+    s.as_user(1000, 1000, |s| {
+        s.stat(&at("private/f")).fails(Errno::ACCESS);
+        s.ls(&at("private")).fails(Errno::ACCESS);
+        s.create(&at("private/new"), "x").fails(Errno::ACCESS);
+        s.write(&at("drop"), "D").ok();
+        s.read(&at("drop")).fails(Errno::ACCESS);
+        s.read(&at("secret")).fails(Errno::ACCESS);
+        s.write(&at("readable"), "x").fails(Errno::ACCESS);
+        s.unlink(&at("readable")).fails(Errno::ACCESS);
+        s.read(&at("acl")).is("\"x\"");
+        s.write(&at("acl"), "y").ok();
+    });
+    s.read(&at("drop")).is("\"Drop\"");
+}
+
+#[test]
+fn t102_access() {
+    Scenario::new(
+        "T102",
+        "mode and ACL decide, on lower and upper objects alike",
+    )
+    .layers(|l| {
+        for (layer, side) in [(l.lower(1), "low"), (l.upper(), "up")] {
+            let at = |name: &str| format!("{side}/{name}");
+            layer
+                .file(&at("private/f"), "x")
+                .mode(&at("private"), 0o700);
+            layer.file(&at("drop"), "drop").mode(&at("drop"), 0o222);
+            layer
+                .file(&at("secret"), "x")
+                .mode(&at("secret"), 0o600)
+                .file(&at("readable"), "x");
+            layer.file(&at("acl"), "x").mode(&at("acl"), 0o700);
+            layer.xattr(&at("acl"), "system.posix_acl_access", ACL);
+        }
+    })
+    .steps(|s| {
+        t102_steps(s, "low");
+        t102_steps(s, "up");
+    });
+}
+
+#[test]
+fn t103_sticky_directories() {
+    Scenario::new(
+        "T103",
+        "in a sticky directory others' names cannot be removed or renamed",
+    )
+    .layers(|l| {
+        for (layer, dir) in [(l.lower(1), "low"), (l.upper(), "up")] {
+            let (theirs, mine) = (format!("{dir}/theirs"), format!("{dir}/mine"));
+            layer
+                .file(&theirs, "x")
+                .owner(&theirs, 5, 5)
+                .file(&mine, "x")
+                .owner(&mine, 1000, 1000);
+            layer.mode(dir, 0o1777);
+        }
+    })
+    .steps(|s| {
+        s.as_user(1000, 1000, |s| {
+            for dir in ["low", "up"] {
+                let (theirs, mine) = (format!("{dir}/theirs"), format!("{dir}/mine"));
+                s.unlink(&theirs).fails(Errno::PERM);
+                s.rename(&theirs, &format!("{dir}/x")).fails(Errno::PERM);
+                s.rename(&mine, &theirs).fails(Errno::PERM);
+                s.unlink(&mine).ok();
+                s.create(&mine, "again").ok();
+            }
+        });
+    });
+}
+
+#[test]
+fn t104_acls() {
+    Scenario::new(
+        "T104",
+        "setfacl copies up; a default ACL on a file is refused; removing a missing one is ENODATA",
+    )
+    .layers(|l| {
+        l.lower(1)
+            .file("f", "x")
+            .file("untouched", "x")
+            .dir("d")
+            .file("chmod", "x");
+        l.lower(1).xattr("chmod", "system.posix_acl_access", ACL);
+    })
+    .steps(|s| {
+        s.setx_bytes("untouched", "system.posix_acl_default", ACL)
+            .fails(Errno::ACCESS);
+        s.setx_bytes("f", "system.posix_acl_access", ACL).ok();
+        s.stat("f").is("file 0771 0:0 1");
+        s.upper("f").is("file 0771 0:0 1");
+        s.setx_bytes("d", "system.posix_acl_default", ACL).ok();
+        s.getx("d", "system.posix_acl_default").noted();
+        s.getx("untouched", "system.posix_acl_access")
+            .fails(Errno::NODATA);
+        s.chmod("chmod", 0o600).ok();
+        s.getx("chmod", "system.posix_acl_access").noted();
+        s.delx("f", "system.posix_acl_access").ok();
+        s.listx("f").is("");
+        s.create("d/inherits", "x").ok();
+        s.stat("d/inherits").noted();
+        s.getx("d/inherits", "system.posix_acl_access").noted();
+    });
+}
