@@ -160,3 +160,84 @@ fn names_like_our_own() {
         s.work_residue().is("");
     });
 }
+
+/// Names that stand for other names: the rest of the name may be nothing, a dot, or too long to be looked for.
+#[test]
+fn whiteouts_by_name_of_odd_names_and_kinds() {
+    let long = |n: usize| "y".repeat(n);
+    Siege::new("`.wh.` names of every odd sort", 2)
+        .options("oci=on")
+        .run(
+            |l, outside| {
+                let (top, below) = (&l.lowers[0], l.lower(2));
+                for name in [
+                    ".wh.",
+                    ".wh..",
+                    ".wh...",
+                    ".wh..wh.f",
+                    ".wh..wh.",
+                    ".wh..wh.orph",
+                    ".wh...",
+                ] {
+                    fs::write(top.join(name), "").unwrap();
+                }
+                for n in [250, 251, 252, 255] {
+                    below.file(&long(n), "found");
+                }
+                // The longest name that can be hidden so.
+                l.lower(1).file(&format!(".wh.{}", long(251)), "");
+                for name in ["dir", "link", "fifo", "full"] {
+                    below
+                        .file(name, "below")
+                        .file(&format!("{name}-opaque/f"), "below");
+                }
+                l.lower(1)
+                    .dir(".wh.dir")
+                    .fifo(".wh.fifo")
+                    .file(".wh.full", "content");
+                std::os::unix::fs::symlink(outside, top.join(".wh.link")).unwrap();
+                l.lower(1)
+                    .dir("dir-opaque/.wh..wh..opq")
+                    .file("full-opaque/.wh..wh..opq", "content");
+                l.lower(1)
+                    .dir("link-opaque")
+                    .fifo("fifo-opaque/.wh..wh..opq");
+                std::os::unix::fs::symlink(outside, top.join("link-opaque/.wh..wh..opq")).unwrap();
+                below.file("a/b/c", "below");
+                l.lower(1)
+                    .file("a/.wh...", "")
+                    .file("a/b/.wh..", "")
+                    .file("a/.wh.", "");
+            },
+            |field| {
+                let inside = &field.inside;
+                for n in [250, 252, 255] {
+                    let read = inside.read(long(n)).expect("a long name");
+                    assert_eq!(read, b"found", "{n} bytes");
+                    assert!(inside.batter(&long(n)));
+                }
+                inside.read(long(251)).expect_err("hidden by name");
+                for name in inside.list(".").expect("list the root") {
+                    assert!(
+                        !name.starts_with(b".wh."),
+                        "a mark is listed: {}",
+                        name.escape_ascii()
+                    );
+                    assert!(inside.batter(&String::from_utf8(name).expect("text")));
+                }
+                assert_eq!(
+                    inside
+                        .read("a/b/c")
+                        .expect("neither `.` nor `..` can be hidden"),
+                    b"below"
+                );
+                assert!(!inside.list("a/b").expect("list").is_empty());
+                for name in [".wh.new", ".wh..wh..opq", "a/.wh.c"] {
+                    let refused = inside
+                        .write(name, b"x")
+                        .expect_err("names of marks cannot be made");
+                    assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "{name}");
+                }
+            },
+        );
+}

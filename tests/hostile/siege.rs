@@ -38,6 +38,7 @@ pub struct Siege<'a> {
     lowers: usize,
     lowers_change: bool,
     may_refuse: bool,
+    options: &'a str,
 }
 
 /// What the attack is given.
@@ -58,12 +59,19 @@ impl<'a> Siege<'a> {
             lowers,
             lowers_change: false,
             may_refuse: false,
+            options: "",
         }
     }
 
     /// The attacker changes lower layers himself, so they are not compared.
     pub fn lowers_change(mut self) -> Self {
         self.lowers_change = true;
+        self
+    }
+
+    /// Mount options beside the layers.
+    pub fn options(mut self, options: &'a str) -> Self {
+        self.options = options;
         self
     }
 
@@ -89,7 +97,7 @@ impl<'a> Siege<'a> {
             build(&layers, &outside);
             let before = Snapshot::take(&outside).expect("read the outside");
             let lowers = self.snapshots(&layers);
-            match Mounted::new(Server::Plyfs, &layers, "") {
+            match Mounted::new(Server::Plyfs, &layers, self.options) {
                 Ok(mounted) => {
                     let inside = Inside::open(mounted.path());
                     let field = Field {
