@@ -11,7 +11,7 @@ use super::support::layers::Layers;
 use super::support::mount::{Mounted, Server};
 use super::support::scenario::snapshots;
 use super::support::snapshot::{Compare, Snapshot};
-use super::support::steps::residue;
+use super::support::words::residue;
 
 /// How many objects each worker goes through at most.
 const ROUNDS: usize = 400;

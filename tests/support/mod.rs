@@ -17,3 +17,4 @@ pub mod mount;
 pub mod scenario;
 pub mod snapshot;
 pub mod steps;
+pub mod words;

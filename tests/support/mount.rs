@@ -75,7 +75,7 @@ impl Mounted {
         .map_err(|e| {
             format!(
                 "kernel overlayfs: {}: {options}",
-                super::steps::errno_name(&e.into())
+                super::words::errno_name(&e.into())
             )
         })?;
         Ok(Mounted {

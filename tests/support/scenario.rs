@@ -11,7 +11,8 @@ use super::env::{self, Scratch};
 use super::layers::Layers;
 use super::mount::{KERNEL_DEFAULTS, Mounted, Server};
 use super::snapshot::{Compare, Snapshot};
-use super::steps::{Steps, residue};
+use super::steps::Steps;
+use super::words::residue;
 
 /// Set to run the judge alone: it shows that the scenarios say what the kernel does. Not a test of plyfs.
 const JUDGE_ALONE: &str = "PLYFS_JUDGE_ALONE";

@@ -73,7 +73,7 @@ impl Snapshot {
             }
             match entry {
                 Err(e) if is_root => return Err(at(&path, e)),
-                Err(e) => drop(entries.insert(text(&name), Err(super::steps::errno_name(&e)))),
+                Err(e) => drop(entries.insert(text(&name), Err(super::words::errno_name(&e)))),
                 Ok(e) => drop(entries.insert(text(&name), Ok(e))),
             }
         }

@@ -4,21 +4,21 @@
 //! `s.unlink("d/f").ok(); s.read("d/f").fails(Errno::NOENT); s.upper("d/f").is("whiteout 0000 0:0");`
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 
-use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 pub use rustix::fs::{FileType, RenameFlags};
 pub use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::layers::Layers;
 use super::mount::Server;
-use super::snapshot::{self, Entry, Snapshot};
+use super::snapshot::{self, Snapshot};
+use super::words::{brief, copy, describe, entries, list, lstat, on_disk, residue};
+pub use super::words::{errno_name, open};
 
 /// One run of a scenario on one mount.
 pub struct Steps<'a> {
@@ -582,211 +582,4 @@ impl From<String> for Said {
     fn from(text: String) -> Said {
         Said(text)
     }
-}
-
-/// Opens by words; see `Steps::open`.
-pub fn open(path: &Path, flags: &str) -> io::Result<File> {
-    let mut options = fs::OpenOptions::new();
-    let (mut bits, mut access) = (0, 0);
-    for word in flags.split(',') {
-        match word {
-            "r" => access = libc::O_RDONLY,
-            "w" => access = libc::O_WRONLY,
-            "rw" => access = libc::O_RDWR,
-            "path" => bits |= libc::O_PATH,
-            "creat" => bits |= libc::O_CREAT,
-            "excl" => bits |= libc::O_EXCL,
-            "trunc" => bits |= libc::O_TRUNC,
-            "append" => bits |= libc::O_APPEND,
-            "direct" => bits |= libc::O_DIRECT,
-            "sync" => bits |= libc::O_SYNC,
-            "noatime" => bits |= libc::O_NOATIME,
-            "nonblock" => bits |= libc::O_NONBLOCK,
-            "dir" => bits |= libc::O_DIRECTORY,
-            "tmpfile" => bits |= libc::O_TMPFILE,
-            other => panic!("no such open flag: {other}"),
-        }
-    }
-    options
-        .read(access != libc::O_WRONLY)
-        .write(access != libc::O_RDONLY)
-        .mode(0o644);
-    // `OpenOptions` refuses combinations that open(2) allows (O_RDONLY|O_TRUNC), so the flags go beside it.
-    let all = OFlags::from_bits_retain((bits | access | libc::O_CLOEXEC) as u32);
-    let fd = rustix::fs::open(path, all, Mode::from_raw_mode(0o644))?;
-    Ok(File::from(fd))
-}
-
-fn lstat(path: &Path) -> io::Result<Stat> {
-    Ok(rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-fn describe(stat: &Stat) -> String {
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    let mut text = format!(
-        "{} {:04o} {}:{}",
-        snapshot::kind_name(kind),
-        stat.st_mode & 0o7777,
-        stat.st_uid,
-        stat.st_gid
-    );
-    match kind {
-        FileType::RegularFile => text += &format!(" {}", stat.st_size),
-        FileType::CharacterDevice | FileType::BlockDevice => {
-            let dev = stat.st_rdev;
-            text += &format!(" {}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
-        }
-        _ => {}
-    }
-    text
-}
-
-fn on_disk(path: &Path) -> io::Result<String> {
-    let stat = match lstat(path) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok("absent".into()),
-        other => other?,
-    };
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
-        return Ok(format!(
-            "whiteout {:04o} {}:{}",
-            stat.st_mode & 0o7777,
-            stat.st_uid,
-            stat.st_gid
-        ));
-    }
-    let mut text = describe(&stat);
-    if let Some(value) = snapshot::xattrs(path)?.get("trusted.overlay.opaque") {
-        text += &format!(" opaque={}", value.escape_ascii());
-    }
-    Ok(text)
-}
-
-fn list(dir: &Path) -> io::Result<String> {
-    let mut names = Vec::new();
-    for name in snapshot::names(dir)? {
-        let mut text = name.as_encoded_bytes().escape_ascii().to_string();
-        match dir.join(&name).symlink_metadata() {
-            Ok(m) if m.is_dir() => text.push('/'),
-            Ok(_) => {}
-            Err(e) => text += &format!("({})", errno_name(&e)),
-        }
-        names.push(text);
-    }
-    names.sort();
-    Ok(names.join(" "))
-}
-
-/// (name, d_ino) of all entries, `.` and `..` included.
-fn entries(dir: &Path) -> io::Result<Vec<(String, u64)>> {
-    let fd = rustix::fs::open(
-        dir,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mut buffer = Vec::with_capacity(32 << 10);
-    let mut stream = RawDir::new(fd, buffer.spare_capacity_mut());
-    let mut all = Vec::new();
-    while let Some(entry) = stream.next() {
-        let entry = entry?;
-        all.push((
-            entry.file_name().to_string_lossy().into_owned(),
-            entry.ino(),
-        ));
-    }
-    Ok(all)
-}
-
-/// What a work directory holds beyond its skeleton and whiteouts kept for sharing (3.3).
-pub fn residue(work: &Path) -> io::Result<Vec<String>> {
-    let tree = Snapshot::take(work)?;
-    let skeleton = |path: &str, e: &Entry| {
-        let known_dir = matches!(path, "." | "work" | "index") && e.kind == FileType::Directory;
-        let lock = !path.contains('/')
-            && path.contains("lock")
-            && e.kind == FileType::RegularFile
-            && e.size == 0;
-        known_dir || lock || (path.starts_with("work/") && e.is_whiteout())
-    };
-    let left = tree
-        .entries
-        .iter()
-        .filter(|(path, e)| !matches!(e, Ok(e) if skeleton(path, e)));
-    Ok(left.map(|(path, _)| path.clone()).collect())
-}
-
-/// Short content as it is, long content by its length and ends.
-fn brief(data: Vec<u8>) -> String {
-    if data.len() <= 64 {
-        return format!("\"{}\"", data.escape_ascii());
-    }
-    let mut hash = std::hash::DefaultHasher::new();
-    std::hash::Hasher::write(&mut hash, &data);
-    format!(
-        "{} bytes #{:016x}",
-        data.len(),
-        std::hash::Hasher::finish(&hash)
-    )
-}
-
-fn copy(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(
-        || io::Error::other(error.to_string()),
-        io::Error::from_raw_os_error,
-    )
-}
-
-/// The name of an error as in errno(3).
-pub fn errno_name(error: &io::Error) -> String {
-    const NAMES: &[(i32, &str)] = &[
-        (libc::EPERM, "EPERM"),
-        (libc::ENOENT, "ENOENT"),
-        (libc::EINTR, "EINTR"),
-        (libc::EIO, "EIO"),
-        (libc::ENXIO, "ENXIO"),
-        (libc::EBADF, "EBADF"),
-        (libc::EAGAIN, "EAGAIN"),
-        (libc::ENOMEM, "ENOMEM"),
-        (libc::EACCES, "EACCES"),
-        (libc::EBUSY, "EBUSY"),
-        (libc::EEXIST, "EEXIST"),
-        (libc::EXDEV, "EXDEV"),
-        (libc::ENODEV, "ENODEV"),
-        (libc::ENOTDIR, "ENOTDIR"),
-        (libc::EISDIR, "EISDIR"),
-        (libc::EINVAL, "EINVAL"),
-        (libc::EMFILE, "EMFILE"),
-        (libc::ETXTBSY, "ETXTBSY"),
-        (libc::EFBIG, "EFBIG"),
-        (libc::ENOSPC, "ENOSPC"),
-        (libc::EROFS, "EROFS"),
-        (libc::EMLINK, "EMLINK"),
-        (libc::ERANGE, "ERANGE"),
-        (libc::ENAMETOOLONG, "ENAMETOOLONG"),
-        (libc::ENOSYS, "ENOSYS"),
-        (libc::ENOTEMPTY, "ENOTEMPTY"),
-        (libc::ELOOP, "ELOOP"),
-        (libc::ENODATA, "ENODATA"),
-        (libc::EOVERFLOW, "EOVERFLOW"),
-        (libc::EOPNOTSUPP, "EOPNOTSUPP"),
-        (libc::ENOTCONN, "ENOTCONN"),
-        (libc::ECONNABORTED, "ECONNABORTED"),
-        (libc::ESTALE, "ESTALE"),
-        (libc::EDQUOT, "EDQUOT"),
-        (libc::ENOTTY, "ENOTTY"),
-    ];
-    let Some(code) = error.raw_os_error() else {
-        return error.to_string();
-    };
-    NAMES
-        .iter()
-        .find(|(c, _)| *c == code)
-        .map_or_else(|| format!("errno {code}"), |(_, name)| (*name).into())
-}
-
-/// Reads a whole stream; for outputs of programs.
-pub fn slurp(mut from: impl Read) -> io::Result<String> {
-    let mut text = String::new();
-    from.read_to_string(&mut text)?;
-    Ok(text)
 }
