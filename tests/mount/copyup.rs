@@ -446,6 +446,59 @@ fn t068_copy_up_keeps_holes() {
 }
 
 #[test]
+fn t069_beyond_4_gib() {
+    const FIVE_GIB: u64 = 5 << 30;
+    Scenario::new(
+        "T069",
+        "a file with data after a hole at 5 GiB is copied up whole",
+    )
+    .layers(|l| {
+        l.lower(1).sparse(
+            "huge",
+            FIVE_GIB + (1 << 20),
+            &[(3, b"front"), (FIVE_GIB, b"behind")],
+        );
+    })
+    .steps(|s| {
+        let fd = s.opened("huge", "rw");
+        s.fwrite(&fd, FIVE_GIB + 6, " the hole").ok();
+        let mut data = [0; 15];
+        let read = rustix::io::pread(fd.fd(), &mut data, FIVE_GIB).map_err(Into::into);
+        s.act(
+            "read at 5 GiB",
+            read.map(|n| data[..n].escape_ascii().to_string()),
+        )
+        .is("behind the hole");
+        s.stat("huge")
+            .is(&format!("file 0644 0:0 {}", FIVE_GIB + (1 << 20)));
+    });
+}
+
+#[test]
+fn t071_no_space_for_a_copy() {
+    Scenario::new(
+        "T071",
+        "ENOSPC in a copy-up: reported, no residue, the old data still there",
+    )
+    .on_tmpfs_of("12m")
+    .layers(|l| {
+        l.lower(1)
+            .file("d/big", vec![b'b'; 8 << 20])
+            .file("d/small", "s");
+    })
+    .steps(|s| {
+        s.open("d/big", "w").fails(Errno::NOSPC);
+        s.chmod("d/big", 0o600).fails(Errno::NOSPC);
+        s.work_residue().is("");
+        s.upper("d/big").is("absent");
+        s.read("d/big").noted();
+        s.write("d/small", "S").ok();
+        s.open("d/big", "w,trunc").ok();
+        s.upper("d/big").is("file 0644 0:0 0");
+    });
+}
+
+#[test]
 fn t075_marks_are_not_copied_up() {
     Scenario::new(
         "T075",

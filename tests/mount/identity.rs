@@ -175,3 +175,34 @@ fn t079_lower_hard_links_part() {
         s.stat("a").is("file 0644 0:0 4");
     });
 }
+
+#[test]
+fn t083_link_counts_in_the_upper() {
+    Scenario::new(
+        "T083",
+        "st_nlink follows links added and removed in the upper layer",
+    )
+    .layers(|l| {
+        l.lower(1).file("low", "x").dir("d");
+        l.upper().file("up", "x").link("up", "up2");
+    })
+    .steps(|s| {
+        s.nlink("up").is("2");
+        s.link("up", "d/up3").ok();
+        s.nlink("up").is("3");
+        s.unlink("up2").ok();
+        s.nlink("d/up3").is("2");
+        s.rename("d/up3", "up").ok();
+        s.ls("d").is("up3");
+        s.link("low", "low2").ok();
+        s.nlink("low").is("2");
+        s.unlink("low").ok();
+        s.nlink("low2").is("1");
+        s.create("other", "y").ok();
+        s.rename("other", "up").ok();
+        s.nlink("d/up3").is("1");
+        s.mkdir("pure").ok();
+        s.mkdir("pure/sub").ok();
+        s.nlink("pure").is("3");
+    });
+}

@@ -97,7 +97,7 @@ impl Scratch {
         };
         if !can_be_upper(&scratch.root) {
             let root = scratch.root.clone();
-            scratch.mount_tmpfs(&root);
+            scratch.mount_tmpfs(&root, "2g");
         }
         scratch
     }
@@ -107,11 +107,11 @@ impl Scratch {
         &self.root
     }
 
-    /// Mounts a fresh tmpfs at `name` and returns its root.
-    pub fn tmpfs(&mut self, name: &str) -> PathBuf {
+    /// Mounts a fresh tmpfs of a size such as `8m` at `name` and returns its root.
+    pub fn tmpfs(&mut self, name: &str, size: &str) -> PathBuf {
         let at = self.root.join(name);
         fs::create_dir_all(&at).expect("create a mount point");
-        self.mount_tmpfs(&at);
+        self.mount_tmpfs(&at, size);
         at
     }
 
@@ -142,13 +142,15 @@ impl Scratch {
         Ok(at)
     }
 
-    fn mount_tmpfs(&mut self, at: &Path) {
+    fn mount_tmpfs(&mut self, at: &Path, size: &str) {
+        let options =
+            std::ffi::CString::new(format!("mode=0755,size={size}")).expect("no NUL in options");
         rustix::mount::mount(
             "tmpfs",
             at,
             "tmpfs",
             MountFlags::empty(),
-            Some(c"mode=0755,size=2g"),
+            Some(options.as_c_str()),
         )
         .expect("mount a tmpfs");
         self.mounts.push(at.to_path_buf());

@@ -32,6 +32,7 @@ pub struct Scenario<'a> {
     same_ino: bool,
     ext4: bool,
     two_filesystems: bool,
+    small: Option<&'static str>,
     build: Builder<'a>,
 }
 
@@ -59,6 +60,7 @@ impl<'a> Scenario<'a> {
             same_ino: true,
             ext4: false,
             two_filesystems: false,
+            small: None,
             build: Box::new(|_| {}),
         }
     }
@@ -109,6 +111,12 @@ impl<'a> Scenario<'a> {
     /// Lower 2 on a filesystem of its own.
     pub fn on_two_filesystems(mut self) -> Self {
         self.two_filesystems = true;
+        self
+    }
+
+    /// All layers on one tmpfs of this size (as its mount option says it).
+    pub fn on_tmpfs_of(mut self, size: &'static str) -> Self {
+        self.small = Some(size);
         self
     }
 
@@ -183,8 +191,11 @@ impl<'a> Scenario<'a> {
             scratch.path().join(&name)
         };
         std::fs::create_dir_all(&root).expect("create a directory");
+        if let Some(size) = self.small {
+            scratch.tmpfs(&name, size);
+        }
         if self.two_filesystems {
-            scratch.tmpfs(&format!("{name}/l2"));
+            scratch.tmpfs(&format!("{name}/l2"), "1g");
         }
         let layers = Layers::new(&root, self.lowers, self.writable);
         (self.build)(&layers);
