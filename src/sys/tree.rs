@@ -12,7 +12,8 @@ use super::errno::Result;
 use super::ffi;
 
 impl DirFd {
-    /// A private, read-only clone of the mount below `path`, without what is mounted inside it.
+    /// A private, read-only clone of the mount below `path`, without what is mounted inside it and with
+    /// its device nodes dead.
     /// Access times do not change through it either: a read-only mount never writes them.
     ///
     /// # Errors
@@ -20,7 +21,8 @@ impl DirFd {
     pub fn open_private_read_only(path: &Path) -> Result<DirFd> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = rustix::mount::open_tree(CWD, path, flags)?;
-        ffi::mount_set_attributes(tree.as_fd(), libc::MOUNT_ATTR_RDONLY)?;
+        let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV;
+        ffi::mount_set_attributes(tree.as_fd(), attributes)?;
         Ok(DirFd(tree))
     }
 }

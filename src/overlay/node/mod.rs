@@ -1,0 +1,393 @@
+//! What is remembered of an inode, and how it is reached on disk.
+//!
+//! What does not live here: anything that decides what a name means (`view`) or changes a layer
+//! (`change`). A node is identity, not content: attributes, data and names are asked of the disk.
+//!
+//! Read this file, then [`table`] (who is known), [`reach`] (how to get to the object), [`handle`].
+
+pub mod fds;
+pub mod handle;
+pub mod identity;
+pub mod reach;
+pub mod reaper;
+pub mod table;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use self::fds::FdKey;
+use self::table::NodeTable;
+use crate::overlay::view::listing::Listing;
+use crate::sync::{Mutex, RwLock};
+use crate::sys::at::PathFd;
+use crate::sys::dir::DirFd;
+use crate::sys::name::Name;
+use crate::sys::stat::FileType;
+
+/// Number of a node in talk with the FUSE kernel: not reused while the node is known. Usually equal to
+/// the inode number, but its own type because two nodes may share one of those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u64);
+
+/// The root of the merged view.
+pub const ROOT: NodeId = NodeId(1);
+
+/// Identity on disk (overlay-semantics 7, 22.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// One inode of one filesystem.
+    Real {
+        /// Device.
+        dev: u64,
+        /// Real inode number.
+        ino: u64,
+    },
+    /// One name of a lower file with several: without an index each name is a file of its own, because
+    /// they part at copy-up.
+    Named {
+        /// The directory.
+        parent: NodeId,
+        /// The name in it.
+        name: Name,
+    },
+}
+
+/// One directory of one lower layer: a value that never becomes wrong, since lowers do not change.
+#[derive(Debug)]
+pub struct LowerDir {
+    key: FdKey,
+    /// Index of the layer, 0 for the top-most lower.
+    pub layer: usize,
+    /// Device it is on.
+    pub dev: u64,
+    /// Real inode number.
+    pub ino: u64,
+    /// Empty files in it may be whiteouts by attribute.
+    pub xattr_whiteouts: bool,
+    from: LowerFrom,
+}
+
+#[derive(Debug)]
+enum LowerFrom {
+    Root(Arc<DirFd>),
+    Parent(Arc<LowerDir>, Name),
+}
+
+impl LowerDir {
+    /// The root of a layer.
+    pub fn root(layer: usize, root: Arc<DirFd>, dev: u64, ino: u64) -> LowerDir {
+        let from = LowerFrom::Root(root);
+        LowerDir { key: FdKey::new(), layer, dev, ino, xattr_whiteouts: false, from }
+    }
+
+    /// A directory below another.
+    pub fn child(parent: &Arc<LowerDir>, name: &Name, dev: u64, ino: u64, xattr_whiteouts: bool) -> LowerDir {
+        let from = LowerFrom::Parent(parent.clone(), name.clone());
+        LowerDir { key: FdKey::new(), layer: parent.layer, dev, ino, xattr_whiteouts, from }
+    }
+}
+
+/// The lower part of a node; immutable.
+#[derive(Debug)]
+pub enum Lower {
+    /// It has none.
+    None,
+    /// A non-directory: the first found in the stack.
+    Object {
+        /// The directory that holds it.
+        dir: Arc<LowerDir>,
+        /// Its name there.
+        name: Name,
+        /// Device it is on.
+        dev: u64,
+        /// Real inode number.
+        ino: u64,
+        /// It has other names, which stay lower when this one is copied up.
+        shared: bool,
+    },
+    /// Directories that contribute, top-most first.
+    Dirs(Box<[Arc<LowerDir>]>),
+}
+
+/// The upper object of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upper {
+    /// Device it is on.
+    pub dev: u64,
+    /// Real inode number.
+    pub ino: u64,
+}
+
+/// Where a node is in the merged tree.
+#[derive(Debug)]
+pub enum Place {
+    /// It is the root.
+    Root,
+    /// Its known names; never empty. Only upper files can have more than one.
+    Named(Vec<(Arc<Node>, Name)>),
+    /// No name is left. The fd holds the upper object, if there is one.
+    Orphan(Option<Arc<PathFd>>),
+}
+
+/// What is kept of a directory beside its identity; guarded by the directory's lock.
+#[derive(Debug, Default)]
+pub struct DirState {
+    /// Counts changes of the entries.
+    pub version: u64,
+}
+
+/// Whether a directory gives a default ACL to what is made in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultAcl {
+    /// It does not.
+    No,
+    /// It does.
+    Yes,
+}
+
+/// Lock ranks, see [`crate::overlay`].
+pub(in crate::overlay) mod rank {
+    pub const COPYUP: u8 = 1;
+    pub const TOPOLOGY: u8 = 2;
+    pub const DIR: u8 = 3;
+    pub const PLACE: u8 = 4;
+    pub const KEYS: u8 = 5;
+    pub const IDS: u8 = 6;
+    pub const LEAF: u8 = 7;
+}
+
+/// One inode of the merged view.
+pub struct Node {
+    /// Immutable.
+    pub id: NodeId,
+    /// Immutable.
+    pub kind: FileType,
+    /// Immutable.
+    pub lower: Lower,
+    /// Changes once: when one name of a shared lower file becomes a file of its own.
+    ino: AtomicU64,
+    /// Monotonic: set when the object is in the upper layer.
+    upper: OnceLock<Upper>,
+    /// Monotonic: an upper directory with entries that have an origin.
+    impure: AtomicBool,
+    place: RwLock<Place, { rank::PLACE }>,
+    /// Serialises copy-up of this node.
+    pub copyup: Mutex<(), { rank::COPYUP }>,
+    /// Read: lookup and listing. Write: any change of an entry.
+    pub dir: RwLock<DirState, { rank::DIR }>,
+    /// The last listing somebody still reads, and the version it shows.
+    pub(in crate::overlay) listing: Mutex<(u64, Weak<Listing>), { rank::LEAF }>,
+    /// Known default ACL of this directory; `None` when not asked yet.
+    default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
+    key: Mutex<Option<Key>, { rank::LEAF }>,
+    fd_key: FdKey,
+    table: Weak<NodeTable>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({}, {:?}, upper {:?})", self.id.0, self.kind, self.upper.get())
+    }
+}
+
+/// All that a new node is made of.
+#[derive(Debug)]
+pub struct NewNode {
+    /// Type.
+    pub kind: FileType,
+    /// Inode number that users see.
+    pub ino: u64,
+    /// Lower part.
+    pub lower: Lower,
+    /// Upper part.
+    pub upper: Option<Upper>,
+    /// The upper directory has the `impure` mark.
+    pub impure: bool,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl Node {
+    fn new(id: NodeId, key: Key, new: NewNode, table: &Arc<NodeTable>) -> Node {
+        Node {
+            id,
+            kind: new.kind,
+            lower: new.lower,
+            ino: AtomicU64::new(new.ino),
+            upper: new.upper.map(OnceLock::from).unwrap_or_default(),
+            impure: AtomicBool::new(new.impure),
+            place: RwLock::new(new.place),
+            copyup: Mutex::default(),
+            dir: RwLock::default(),
+            listing: Mutex::default(),
+            default_acl: Mutex::default(),
+            key: Mutex::new(Some(key)),
+            fd_key: FdKey::new(),
+            table: Arc::downgrade(table),
+        }
+    }
+
+    /// The inode number that users see.
+    pub fn ino(&self) -> u64 {
+        self.ino.load(Ordering::Relaxed)
+    }
+
+    /// A copy-up that parts this name from its siblings gives it a number of its own (7.1).
+    pub fn set_ino(&self, ino: u64) {
+        self.ino.store(ino, Ordering::Relaxed);
+    }
+
+    /// The upper object, if there is one.
+    pub fn upper(&self) -> Option<Upper> {
+        self.upper.get().copied()
+    }
+
+    /// Records the upper object; the caller holds `copyup`, so it happens once.
+    pub fn set_upper(&self, upper: Upper) {
+        let first = self.upper.set(upper).is_ok();
+        debug_assert!(first, "copied up twice");
+    }
+
+    /// Is this a directory?
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileType::Dir
+    }
+
+    /// The lower directories that contribute; empty for a pure upper directory and for files.
+    pub fn lower_dirs(&self) -> &[Arc<LowerDir>] {
+        match &self.lower {
+            Lower::Dirs(dirs) => dirs,
+            _ => &[],
+        }
+    }
+
+    /// Does more than one layer contribute to this directory (0.2)?
+    pub fn is_merged(&self) -> bool {
+        self.lower_dirs().len() + usize::from(self.upper().is_some()) > 1
+    }
+
+    /// Does any lower layer contribute to it?
+    pub fn has_lower(&self) -> bool {
+        !matches!(self.lower, Lower::None)
+    }
+
+    /// Has this upper directory entries with an origin?
+    pub fn is_impure(&self) -> bool {
+        self.impure.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the mark was set.
+    pub fn set_impure(&self) {
+        self.impure.store(true, Ordering::Relaxed);
+    }
+
+    /// The default ACL as far as it is known.
+    pub fn default_acl(&self) -> Option<DefaultAcl> {
+        *self.default_acl.lock()
+    }
+
+    /// Notes whether there is a default ACL; `None` when that may have changed.
+    pub fn set_default_acl(&self, acl: Option<DefaultAcl>) {
+        *self.default_acl.lock() = acl;
+    }
+
+    /// The parent directory and the name in it, one of them if there are several.
+    pub fn name(&self) -> Option<(Arc<Node>, Name)> {
+        match &*self.place.read() {
+            Place::Named(names) => names.first().cloned(),
+            _ => None,
+        }
+    }
+
+    /// Is this one of its names?
+    pub fn has_name(&self, parent: &Arc<Node>, name: &Name) -> bool {
+        match &*self.place.read() {
+            Place::Named(names) => names.iter().any(|(p, n)| Arc::ptr_eq(p, parent) && n == name),
+            _ => false,
+        }
+    }
+
+    /// Has it lost its last name?
+    pub fn is_orphan(&self) -> bool {
+        matches!(&*self.place.read(), Place::Orphan(_))
+    }
+
+    /// The fd that holds an upper object without a name.
+    pub fn orphan_fd(&self) -> Option<Arc<PathFd>> {
+        match &*self.place.read() {
+            Place::Orphan(fd) => fd.clone(),
+            _ => None,
+        }
+    }
+
+    /// Adds a name that was made or met.
+    pub fn add_name(&self, parent: &Arc<Node>, name: &Name) {
+        if self.has_name(parent, name) {
+            return;
+        }
+        let mut place = self.place.write();
+        match &mut *place {
+            Place::Named(names) => names.push((parent.clone(), name.clone())),
+            other => *other = Place::Named(vec![(parent.clone(), name.clone())]),
+        }
+    }
+
+    /// Takes a name away. With the last one the node becomes an orphan held by `fd`, and nobody finds it
+    /// by its key any more: the inode number may come back as another file once `fd` is closed.
+    pub fn remove_name(&self, parent: &Arc<Node>, name: &Name, fd: Option<Arc<PathFd>>) {
+        let mut gone = Vec::new();
+        let orphan = {
+            let mut place = self.place.write();
+            let Place::Named(names) = &mut *place else { return };
+            if let Some(at) = names.iter().position(|(p, n)| Arc::ptr_eq(p, parent) && n == name) {
+                gone.push(names.swap_remove(at));
+            }
+            let orphan = names.is_empty();
+            if orphan {
+                *place = Place::Orphan(fd);
+            }
+            orphan
+        };
+        // Dropping a parent may end it, which takes locks of its own.
+        drop(gone);
+        if orphan && let Some(table) = self.table.upgrade() {
+            table.forget_key(self);
+        }
+    }
+
+    /// Moves the node from one name to another.
+    pub fn rename(&self, from: (&Arc<Node>, &Name), to: (&Arc<Node>, &Name)) {
+        let old = {
+            let mut place = self.place.write();
+            match &mut *place {
+                Place::Named(names) => {
+                    let at = names.iter().position(|(p, n)| Arc::ptr_eq(p, from.0) && n == from.1);
+                    let new = (to.0.clone(), to.1.clone());
+                    match at {
+                        Some(at) => Some(std::mem::replace(&mut names[at], new)),
+                        None => {
+                            names.push(new);
+                            None
+                        }
+                    }
+                }
+                _ => None,
+            }
+        };
+        drop(old);
+    }
+
+    /// Holds an orphan's new upper object, made by a copy-up after the last name had gone (15.2).
+    pub fn set_orphan_fd(&self, fd: Arc<PathFd>) {
+        *self.place.write() = Place::Orphan(Some(fd));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.upgrade() {
+            table.remove(self);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! How a node's object is reached on disk: by a directory fd and one name, never by a path. Cached
+//! directory fds are used where they are still open, else they are opened again from the parent and
+//! checked to be the same directory.
+
+use std::sync::Arc;
+
+use super::{Lower, LowerDir, LowerFrom, Node, Place, Upper};
+use crate::overlay::Overlay;
+use crate::sys::at::{At, PathFd};
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::name::Name;
+use crate::sys::stat::Stat;
+
+/// How often a name that changes under us is looked at again.
+const RETRIES: usize = 16;
+
+/// A way to an object that stays valid as long as it is held.
+#[derive(Clone, Debug)]
+pub enum Real {
+    /// A name in a directory.
+    Child(Arc<DirFd>, Name),
+    /// A directory.
+    Dir(Arc<DirFd>),
+    /// An object without a name.
+    Fd(Arc<PathFd>),
+}
+
+impl Real {
+    /// The object as the target of a verb.
+    pub fn at(&self) -> At<'_> {
+        match self {
+            Real::Child(dir, name) => At::child(dir, name),
+            Real::Dir(dir) => dir.at(),
+            Real::Fd(fd) => fd.at(),
+        }
+    }
+}
+
+impl Overlay {
+    /// The fd of a lower directory.
+    ///
+    /// # Errors
+    /// ESTALE when another directory is in its place; those of open.
+    pub(in crate::overlay) fn lower_dir(&self, dir: &Arc<LowerDir>) -> Result<Arc<DirFd>> {
+        let (parent, name) = match &dir.from {
+            LowerFrom::Root(root) => return Ok(root.clone()),
+            LowerFrom::Parent(parent, name) => (parent, name),
+        };
+        if let Some(fd) = self.table.fds.get(dir.key) {
+            return Ok(fd);
+        }
+        let fd = self.lower_dir(parent)?.open_dir(name)?;
+        let stat = fd.stat()?;
+        if (stat.dev, stat.ino) != (dir.dev, dir.ino) {
+            return Err(Errno::ESTALE);
+        }
+        let fd = Arc::new(fd);
+        self.table.fds.put(dir.key, fd.clone());
+        Ok(fd)
+    }
+
+    /// The fd of a node's upper directory, `None` while it has no upper part.
+    ///
+    /// # Errors
+    /// ENOENT for a removed directory; ESTALE when another directory is in its place; those of open.
+    pub(in crate::overlay) fn upper_dir(&self, node: &Arc<Node>) -> Result<Option<Arc<DirFd>>> {
+        let Some(upper) = node.upper() else { return Ok(None) };
+        if let Some(fd) = self.table.fds.get(node.fd_key) {
+            return Ok(Some(fd));
+        }
+        let fd = match &*node.place.read() {
+            Place::Root => self.stack.upper.as_ref().map(|upper| upper.layer.root.clone()),
+            Place::Orphan(_) => return Err(Errno::ENOENT),
+            Place::Named(_) => None,
+        };
+        let fd = match fd {
+            Some(fd) => fd,
+            None => Arc::new(self.reopen_upper_dir(node, upper)?),
+        };
+        self.table.fds.put(node.fd_key, fd.clone());
+        Ok(Some(fd))
+    }
+
+    /// A rename may move the directory while we go down to it: then its name is asked for again.
+    fn reopen_upper_dir(&self, node: &Arc<Node>, upper: Upper) -> Result<DirFd> {
+        let mut last = Errno::ESTALE;
+        for _ in 0..RETRIES {
+            let (parent, name) = node.name().ok_or(Errno::ENOENT)?;
+            let parent_fd = self.upper_dir(&parent)?.ok_or(Errno::ESTALE)?;
+            match parent_fd.open_dir(&name).and_then(|fd| Ok((fd.stat()?, fd))) {
+                Ok((stat, fd)) if is_same(&stat, upper) => return Ok(fd),
+                Ok(_) => last = Errno::ESTALE,
+                Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => last = errno,
+                Err(errno) => return Err(errno),
+            }
+            if node.has_name(&parent, &name) {
+                return Err(Errno::ESTALE);
+            }
+        }
+        Err(last)
+    }
+
+    /// The object that a node shows: the upper one if there is one, else the lower.
+    ///
+    /// # Errors
+    /// Those of opening the directories above it.
+    pub(in crate::overlay) fn real(&self, node: &Arc<Node>) -> Result<Real> {
+        if node.upper().is_some() { self.real_upper(node) } else { self.real_lower(node) }
+    }
+
+    /// The lower object of a node.
+    ///
+    /// # Errors
+    /// ENOENT when it has none; those of opening the directories above it.
+    pub(in crate::overlay) fn real_lower(&self, node: &Arc<Node>) -> Result<Real> {
+        match &node.lower {
+            Lower::Object { dir, name, .. } => Ok(Real::Child(self.lower_dir(dir)?, name.clone())),
+            Lower::Dirs(dirs) => match dirs.first() {
+                Some(dir) => Ok(Real::Dir(self.lower_dir(dir)?)),
+                None => Err(Errno::ENOENT),
+            },
+            Lower::None => Err(Errno::ENOENT),
+        }
+    }
+
+    fn real_upper(&self, node: &Arc<Node>) -> Result<Real> {
+        if let Some(fd) = node.orphan_fd() {
+            return Ok(Real::Fd(fd));
+        }
+        if node.is_dir() {
+            return Ok(Real::Dir(self.upper_dir(node)?.ok_or(Errno::ESTALE)?));
+        }
+        let (parent, name) = match node.name() {
+            Some(place) => place,
+            // It lost its name between the two questions.
+            None => return node.orphan_fd().map(Real::Fd).ok_or(Errno::ENOENT),
+        };
+        Ok(Real::Child(self.upper_dir(&parent)?.ok_or(Errno::ESTALE)?, name))
+    }
+
+    /// Runs `verb` on a node's object, again if it was renamed or unlinked meanwhile. The result of
+    /// `verb` comes with the attributes that prove the object to be the right one (12.5).
+    ///
+    /// # Errors
+    /// Those of `verb`; ESTALE when the layer was changed behind our back.
+    pub(in crate::overlay) fn on_real<T>(
+        &self,
+        node: &Arc<Node>,
+        verb: impl Fn(At<'_>) -> Result<(T, Stat)>,
+    ) -> Result<T> {
+        let mut last = Errno::ESTALE;
+        for _ in 0..RETRIES {
+            let upper = node.upper();
+            let real = self.real(node)?;
+            match verb(real.at()) {
+                Ok((value, stat)) if self.is_node(node, upper, &stat) => return Ok(value),
+                Ok(_) => last = Errno::ESTALE,
+                Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) => last = errno,
+                Err(errno) => return Err(errno),
+            }
+            let unmoved = match &real {
+                Real::Child(_, name) => node.name().is_some_and(|(_, now)| now == *name),
+                Real::Dir(_) | Real::Fd(_) => true,
+            };
+            if unmoved && node.upper() == upper {
+                return Err(last);
+            }
+        }
+        Err(last)
+    }
+
+    /// Do these attributes belong to the node's object?
+    fn is_node(&self, node: &Node, upper: Option<Upper>, stat: &Stat) -> bool {
+        match (upper, &node.lower) {
+            (Some(upper), _) => is_same(stat, upper),
+            (None, Lower::Object { dev, ino, .. }) => (stat.dev, stat.ino) == (*dev, *ino),
+            (None, _) => true,
+        }
+    }
+}
+
+fn is_same(stat: &Stat, upper: Upper) -> bool {
+    (stat.dev, stat.ino) == (upper.dev, upper.ino)
+}

@@ -1,0 +1,294 @@
+//! [`NodeTable`]: which nodes are known, by identity on disk and by the number the FUSE kernel uses.
+//!
+//! A node lives as long as somebody holds it: the kernel (a pin with a lookup count), an open handle,
+//! a child. The table itself holds it weakly, so that memory follows what is in use. There is never
+//! more than one live node of a key: two would have two locks.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::fds::FdCache;
+use super::{Key, NewNode, Node, NodeId, ROOT, rank};
+use crate::sync::Mutex;
+use crate::sys::errno::{Errno, Result};
+
+const SHARDS: usize = 64;
+/// Node ids from here on are handed out where the inode number is taken; above every inode number.
+const RESERVED: u64 = 0xc000_0000_0000_0000;
+
+/// What is known of one node id.
+#[derive(Debug)]
+struct Known {
+    node: Weak<Node>,
+    /// Held while the kernel knows the id.
+    pin: Option<Arc<Node>>,
+    /// How often the kernel was told of it.
+    lookups: u64,
+}
+
+type Keys = Mutex<HashMap<Key, Weak<Node>>, { rank::KEYS }>;
+type Ids = Mutex<HashMap<NodeId, Known>, { rank::IDS }>;
+
+/// The table.
+#[derive(Debug)]
+pub struct NodeTable {
+    keys: [Keys; SHARDS],
+    ids: [Ids; SHARDS],
+    hasher: RandomState,
+    next_reserved: AtomicU64,
+    /// Directory fds of nodes and lower directories.
+    pub fds: FdCache,
+}
+
+impl NodeTable {
+    /// An empty table.
+    pub fn new(fds: FdCache) -> NodeTable {
+        NodeTable {
+            keys: std::array::from_fn(|_| Mutex::default()),
+            ids: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+            next_reserved: AtomicU64::new(RESERVED),
+            fds,
+        }
+    }
+
+    fn keys(&self, key: &Key) -> &Keys {
+        &self.keys[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+
+    fn ids(&self, id: NodeId) -> &Ids {
+        &self.ids[id.0 as usize % SHARDS]
+    }
+
+    /// The live node of a key.
+    pub fn find(&self, key: &Key) -> Option<Arc<Node>> {
+        self.keys(key).lock().get(key).and_then(Weak::upgrade)
+    }
+
+    /// The live node of a key, made by `new` if there is none.
+    pub fn find_or_make(self: &Arc<Self>, key: Key, new: impl FnOnce() -> NewNode) -> Arc<Node> {
+        let mut keys = self.keys(&key).lock();
+        if let Some(node) = keys.get(&key).and_then(Weak::upgrade) {
+            return node;
+        }
+        let new = new();
+        let node = self.insert_id(NodeId(new.ino), &key, new);
+        keys.insert(key, Arc::downgrade(&node));
+        node
+    }
+
+    /// The root node, under its fixed id and for ever.
+    pub fn make_root(self: &Arc<Self>, key: Key, new: NewNode) -> Arc<Node> {
+        let node = Arc::new(Node::new(ROOT, key.clone(), new, self));
+        let known = Known { node: Arc::downgrade(&node), pin: Some(node.clone()), lookups: u64::MAX };
+        self.ids(ROOT).lock().insert(ROOT, known);
+        self.keys(&key).lock().insert(key, Arc::downgrade(&node));
+        node
+    }
+
+    /// Gives a new node the id that equals its inode number, or one of the reserved range where another
+    /// live node has that.
+    fn insert_id(self: &Arc<Self>, wanted: NodeId, key: &Key, new: NewNode) -> Arc<Node> {
+        let mut id = wanted;
+        let mut new = Some(new);
+        loop {
+            let mut ids = self.ids(id).lock();
+            let free = id > ROOT && ids.get(&id).is_none_or(|known| known.node.strong_count() == 0);
+            if free && let Some(new) = new.take() {
+                let node = Arc::new(Node::new(id, key.clone(), new, self));
+                ids.insert(id, Known { node: Arc::downgrade(&node), pin: None, lookups: 0 });
+                return node;
+            }
+            drop(ids);
+            id = NodeId(self.next_reserved.fetch_add(1, Ordering::Relaxed));
+        }
+    }
+
+    /// The node that the kernel means by an id.
+    ///
+    /// # Errors
+    /// ESTALE for an id it was never told of.
+    pub fn get(&self, id: NodeId) -> Result<Arc<Node>> {
+        let ids = self.ids(id).lock();
+        ids.get(&id).and_then(|known| known.pin.clone()).ok_or(Errno::ESTALE)
+    }
+
+    /// Counts one lookup that the kernel is about to be told of.
+    pub fn enter(&self, node: &Arc<Node>) {
+        if node.id == ROOT {
+            return;
+        }
+        let mut ids = self.ids(node.id).lock();
+        if let Some(known) = ids.get_mut(&node.id) {
+            known.lookups += 1;
+            known.pin.get_or_insert_with(|| node.clone());
+        }
+    }
+
+    /// Takes lookups back. With the last one the pin is returned, to be dropped where closing fds does
+    /// not keep anybody waiting.
+    pub fn forget(&self, id: NodeId, lookups: u64) -> Option<Arc<Node>> {
+        if id == ROOT {
+            return None;
+        }
+        let mut ids = self.ids(id).lock();
+        let known = ids.get_mut(&id)?;
+        known.lookups = known.lookups.saturating_sub(lookups);
+        if known.lookups > 0 { None } else { known.pin.take() }
+    }
+
+    /// A copied-up node is found by its upper object from now on.
+    pub fn rekey(&self, node: &Arc<Node>, key: Key) {
+        let old = node.key.lock().replace(key.clone());
+        if let Some(old) = old {
+            self.remove_key(&old, node);
+        }
+        self.keys(&key).lock().insert(key, Arc::downgrade(node));
+    }
+
+    /// An orphan is found by nobody.
+    pub fn forget_key(&self, node: &Node) {
+        let key = node.key.lock().take();
+        if let Some(key) = key {
+            self.remove_key(&key, node);
+        }
+        self.fds.remove(node.fd_key);
+    }
+
+    fn remove_key(&self, key: &Key, node: &Node) {
+        let mut keys = self.keys(key).lock();
+        if let Entry::Occupied(entry) = keys.entry(key.clone())
+            && std::ptr::eq(entry.get().as_ptr(), node)
+        {
+            entry.remove();
+        }
+    }
+
+    /// Removes all traces of a node that is being dropped.
+    pub(super) fn remove(&self, node: &Node) {
+        self.forget_key(node);
+        let mut ids = self.ids(node.id).lock();
+        if let Entry::Occupied(entry) = ids.entry(node.id)
+            && std::ptr::eq(entry.get().node.as_ptr(), node)
+        {
+            entry.remove();
+        }
+    }
+
+    /// How many nodes the kernel knows, the root not counted.
+    pub fn known(&self) -> usize {
+        self.ids.iter().map(|ids| ids.lock().values().filter(|k| k.lookups > 0).count()).sum::<usize>() - 1
+    }
+
+    /// Lets go of all nodes at the end of a mount: the kernel does not forget them one by one.
+    pub fn clear(&self) {
+        for shard in &self.ids {
+            let pins: Vec<_> = shard.lock().values_mut().filter_map(|known| known.pin.take()).collect();
+            drop(pins);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Lower, Place};
+    use super::*;
+    use crate::sys::stat::FileType;
+
+    fn table() -> Arc<NodeTable> {
+        Arc::new(NodeTable::new(FdCache::new(64)))
+    }
+
+    fn new_node(ino: u64) -> NewNode {
+        NewNode {
+            kind: FileType::File,
+            ino,
+            lower: Lower::None,
+            upper: None,
+            impure: false,
+            place: Place::Orphan(None),
+        }
+    }
+
+    fn key(ino: u64) -> Key {
+        Key::Real { dev: 1, ino }
+    }
+
+    #[test]
+    fn one_live_node_per_key_and_none_after_the_last_forget() {
+        let table = table();
+        let a = table.find_or_make(key(5), || new_node(5));
+        let b = table.find_or_make(key(5), || new_node(5));
+        assert!(Arc::ptr_eq(&a, &b));
+        assert_eq!(a.id, NodeId(5));
+        assert_eq!(table.get(a.id).err(), Some(Errno::ESTALE), "the kernel was not told yet");
+        table.enter(&a);
+        table.enter(&b);
+        drop((a, b));
+        assert!(table.forget(NodeId(5), 1).is_none());
+        assert!(table.get(NodeId(5)).is_ok());
+        drop(table.forget(NodeId(5), 1));
+        assert!(table.find(&key(5)).is_none());
+        assert_eq!(table.get(NodeId(5)).err(), Some(Errno::ESTALE));
+    }
+
+    #[test]
+    fn two_nodes_with_one_inode_number_have_two_ids() {
+        let table = table();
+        let a = table.find_or_make(key(5), || new_node(5));
+        let b = table.find_or_make(Key::Real { dev: 2, ino: 5 }, || new_node(5));
+        assert_eq!((a.ino(), b.ino()), (5, 5));
+        assert_ne!(a.id, b.id);
+        let id = a.id;
+        drop(a);
+        let c = table.find_or_make(key(5), || new_node(5));
+        assert_eq!(c.id, id, "the plain id is free again");
+    }
+
+    #[test]
+    fn ids_that_the_kernel_reserves_are_never_given() {
+        let table = table();
+        for ino in [0, 1] {
+            let node = table.find_or_make(key(ino), || new_node(ino));
+            assert!(node.id.0 >= RESERVED);
+        }
+    }
+
+    #[test]
+    fn rekey_moves_and_orphans_are_not_found() {
+        let table = table();
+        let node = table.find_or_make(key(5), || new_node(5));
+        table.rekey(&node, key(9));
+        assert!(table.find(&key(5)).is_none());
+        assert!(Arc::ptr_eq(&table.find(&key(9)).unwrap(), &node));
+        table.forget_key(&node);
+        assert!(table.find(&key(9)).is_none());
+        let next = table.find_or_make(key(9), || new_node(9));
+        table.rekey(&node, key(10));
+        assert!(Arc::ptr_eq(&table.find(&key(9)).unwrap(), &next));
+    }
+
+    #[test]
+    fn a_parent_lives_as_long_as_its_child() {
+        let table = table();
+        let parent = table.find_or_make(key(2), || new_node(2));
+        table.enter(&parent);
+        let name = Name::new(b"c").unwrap();
+        let child = table.find_or_make(key(3), || NewNode {
+            place: Place::Named(vec![(parent.clone(), name)]),
+            ..new_node(3)
+        });
+        table.enter(&child);
+        drop(parent);
+        drop(table.forget(NodeId(2), 1));
+        assert!(table.find(&key(2)).is_some());
+        drop(child);
+        drop(table.forget(NodeId(3), 1));
+        assert!(table.find(&key(2)).is_none());
+    }
+
+    use crate::sys::name::Name;
+}
