@@ -1,3 +1,91 @@
-//! Room `overlay`.
+//! The merged filesystem: a library with one method per filesystem verb, which knows nothing of FUSE.
+//!
+//! The disk is the truth. Memory holds identity (which node is which inode), locks, fds and caches of
+//! lower layers, which do not change; nothing ever has to be read again because something else moved.
+//!
+//! What does not live here: the formats on disk ([`crate::layer`]), system calls ([`crate::sys`]), the
+//! talk with the FUSE kernel ([`crate::fs`]).
+//!
+//! | room | what |
+//! |---|---|
+//! | [`view`] | what the tree looks like: `lookup forget getattr statfs readlink opendir readdir readdirplus releasedir read lseek fsync fsyncdir release getxattr listxattr inode_flags changes` |
+//! | [`change`] | what changes it: `create mkdir mknod symlink link unlink rmdir rename setattr open write fallocate copy_file_range setxattr removexattr set_inode_flags` |
+//! | [`node`] | what is remembered of an inode |
+//! | [`mount`], [`options`] | from words to an [`Overlay`] |
+//!
+//! # Locks
+//! A thread takes locks in the order of their ranks; debug builds check it ([`crate::sync`]).
+//!
+//! | rank | lock | across system calls | what it is for |
+//! |---|---|---|---|
+//! | 1 | `Node::copyup` | yes, long | one copy-up of a node at a time; taken with empty hands |
+//! | 2 | `Overlay::topology` | yes | write: renames between directories; read: whatever needs parents to hold still |
+//! | 3 | `Node::dir` | yes | read: lookup, listing; write: a change of an entry. A second one: the other directory of a rename (smaller id first), then a directory that is removed |
+//! | 4 | `Node::place` | no | where a node is |
+//! | 5, 6 | node table | no | identity to node, id to node |
+//! | 7 | leaves | no | handles, fds, listings |
+//! | 8 | the shared whiteout | yes, short | one link at a time |
 
+pub mod change;
+pub mod mount;
+pub mod node;
 pub mod options;
+pub mod view;
+
+use std::sync::Arc;
+
+use self::change::workdir::WorkDir;
+use self::node::handle::HandleTable;
+use self::node::identity::Identity;
+use self::node::reaper::Reaper;
+use self::node::table::NodeTable;
+use self::node::{Node, rank};
+use self::options::SyncMode;
+use crate::layer::keys::Namespace;
+use crate::layer::mark::MarkRules;
+use crate::layer::stack::LayerStack;
+use crate::sync::RwLock;
+use crate::sys::creds::Creds;
+
+pub use self::mount::MountError;
+
+/// A merged view of layers.
+#[derive(Debug)]
+pub struct Overlay {
+    root: Arc<Node>,
+    table: Arc<NodeTable>,
+    handles: HandleTable,
+    reaper: Reaper,
+    identity: Identity,
+    topology: RwLock<(), { rank::TOPOLOGY }>,
+    /// There is one exactly when the view can be changed.
+    work: Option<WorkDir>,
+    stack: LayerStack,
+    rules: MarkRules,
+    /// The namespace marks are written in; `None` where the upper takes no attributes.
+    marks: Option<Namespace>,
+    creds: Creds,
+    sync: SyncMode,
+    static_nlink: bool,
+    /// Longest name of any layer in bytes.
+    name_max: u64,
+}
+
+impl Overlay {
+    /// Can nothing be changed?
+    pub fn is_read_only(&self) -> bool {
+        self.work.is_none()
+    }
+
+    /// How many nodes the caller was told of and has not given back.
+    pub fn known_nodes(&self) -> usize {
+        self.table.known()
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        // The kernel does not forget nodes one by one at unmount.
+        self.table.clear();
+    }
+}

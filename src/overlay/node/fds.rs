@@ -41,7 +41,9 @@ impl FdCache {
     pub fn new(limit: usize) -> FdCache {
         let per_shard = (limit / 2).min(MAX_CACHED) / SHARDS;
         let capacity = NonZeroUsize::new(per_shard).unwrap_or(NonZeroUsize::MIN);
-        FdCache { shards: std::array::from_fn(|_| Mutex::new(LruCache::new(capacity))) }
+        FdCache {
+            shards: std::array::from_fn(|_| Mutex::new(LruCache::new(capacity))),
+        }
     }
 
     fn shard(&self, key: FdKey) -> &Shard {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Node, rank};
-use crate::overlay::view::listing::Listing;
+use crate::overlay::node::listing::Listing;
 use crate::sync::{Mutex, RwLock};
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
@@ -62,7 +62,10 @@ pub struct HandleTable {
 impl HandleTable {
     /// None.
     pub fn new() -> HandleTable {
-        HandleTable { shards: std::array::from_fn(|_| RwLock::default()), next: AtomicU64::new(1) }
+        HandleTable {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            next: AtomicU64::new(1),
+        }
     }
 
     fn shard(&self, id: HandleId) -> &RwLock<HashMap<HandleId, Handle>, { rank::LEAF }> {

@@ -40,7 +40,12 @@ impl Identity {
             }
         }
         let first = known.first().copied().unwrap_or_default();
-        Identity { devices: RwLock::new(known), first, uuids, allocated: Mutex::default() }
+        Identity {
+            devices: RwLock::new(known),
+            first,
+            uuids,
+            allocated: Mutex::default(),
+        }
     }
 
     /// The inode number that users see for a real one.
@@ -93,8 +98,20 @@ mod tests {
         let other = identity.ino(9, 77);
         assert_ne!(other, 77);
         assert_eq!(identity.ino(9, 77), other);
-        assert_eq!(identity.origin_ino(Origin { uuid: [3; 16], ino: 77 }), Some(other));
-        assert_eq!(identity.origin_ino(Origin { uuid: [4; 16], ino: 77 }), None);
+        assert_eq!(
+            identity.origin_ino(Origin {
+                uuid: [3; 16],
+                ino: 77
+            }),
+            Some(other)
+        );
+        assert_eq!(
+            identity.origin_ino(Origin {
+                uuid: [4; 16],
+                ino: 77
+            }),
+            None
+        );
         let late = identity.ino(1000, 77);
         assert!(late != other && late != 77);
     }

@@ -8,6 +8,7 @@
 pub mod fds;
 pub mod handle;
 pub mod identity;
+pub mod listing;
 pub mod reach;
 pub mod reaper;
 pub mod table;
@@ -18,7 +19,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use self::fds::FdKey;
 use self::table::NodeTable;
-use crate::overlay::view::listing::Listing;
+use crate::overlay::node::listing::Listing;
 use crate::sync::{Mutex, RwLock};
 use crate::sys::at::PathFd;
 use crate::sys::dir::DirFd;
@@ -78,13 +79,33 @@ impl LowerDir {
     /// The root of a layer.
     pub fn root(layer: usize, root: Arc<DirFd>, dev: u64, ino: u64) -> LowerDir {
         let from = LowerFrom::Root(root);
-        LowerDir { key: FdKey::new(), layer, dev, ino, xattr_whiteouts: false, from }
+        LowerDir {
+            key: FdKey::new(),
+            layer,
+            dev,
+            ino,
+            xattr_whiteouts: false,
+            from,
+        }
     }
 
     /// A directory below another.
-    pub fn child(parent: &Arc<LowerDir>, name: &Name, dev: u64, ino: u64, xattr_whiteouts: bool) -> LowerDir {
+    pub fn child(
+        parent: &Arc<LowerDir>,
+        name: &Name,
+        dev: u64,
+        ino: u64,
+        xattr_whiteouts: bool,
+    ) -> LowerDir {
         let from = LowerFrom::Parent(parent.clone(), name.clone());
-        LowerDir { key: FdKey::new(), layer: parent.layer, dev, ino, xattr_whiteouts, from }
+        LowerDir {
+            key: FdKey::new(),
+            layer: parent.layer,
+            dev,
+            ino,
+            xattr_whiteouts,
+            from,
+        }
     }
 }
 
@@ -155,6 +176,7 @@ pub(in crate::overlay) mod rank {
     pub const KEYS: u8 = 5;
     pub const IDS: u8 = 6;
     pub const LEAF: u8 = 7;
+    pub const WHITEOUT: u8 = 8;
 }
 
 /// One inode of the merged view.
@@ -187,7 +209,13 @@ pub struct Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Node({}, {:?}, upper {:?})", self.id.0, self.kind, self.upper.get())
+        write!(
+            f,
+            "Node({}, {:?}, upper {:?})",
+            self.id.0,
+            self.kind,
+            self.upper.get()
+        )
     }
 }
 
@@ -303,7 +331,9 @@ impl Node {
     /// Is this one of its names?
     pub fn has_name(&self, parent: &Arc<Node>, name: &Name) -> bool {
         match &*self.place.read() {
-            Place::Named(names) => names.iter().any(|(p, n)| Arc::ptr_eq(p, parent) && n == name),
+            Place::Named(names) => names
+                .iter()
+                .any(|(p, n)| Arc::ptr_eq(p, parent) && n == name),
             _ => false,
         }
     }
@@ -333,15 +363,27 @@ impl Node {
         }
     }
 
-    /// Takes a name away. With the last one the node becomes an orphan held by `fd`, and nobody finds it
-    /// by its key any more: the inode number may come back as another file once `fd` is closed.
-    pub fn remove_name(&self, parent: &Arc<Node>, name: &Name, fd: Option<Arc<PathFd>>) {
-        let mut gone = Vec::new();
+    /// Takes a name away. With the last one known the node becomes an orphan held by `fd`. If the object is
+    /// `gone` for good nobody finds it by its key any more: the inode number may come back as another file
+    /// once `fd` is closed.
+    pub fn remove_name(
+        &self,
+        parent: &Arc<Node>,
+        name: &Name,
+        fd: Option<Arc<PathFd>>,
+        gone: bool,
+    ) {
+        let mut removed = Vec::new();
         let orphan = {
             let mut place = self.place.write();
-            let Place::Named(names) = &mut *place else { return };
-            if let Some(at) = names.iter().position(|(p, n)| Arc::ptr_eq(p, parent) && n == name) {
-                gone.push(names.swap_remove(at));
+            let Place::Named(names) = &mut *place else {
+                return;
+            };
+            if let Some(at) = names
+                .iter()
+                .position(|(p, n)| Arc::ptr_eq(p, parent) && n == name)
+            {
+                removed.push(names.swap_remove(at));
             }
             let orphan = names.is_empty();
             if orphan {
@@ -350,8 +392,11 @@ impl Node {
             orphan
         };
         // Dropping a parent may end it, which takes locks of its own.
-        drop(gone);
-        if orphan && let Some(table) = self.table.upgrade() {
+        drop(removed);
+        if orphan
+            && gone
+            && let Some(table) = self.table.upgrade()
+        {
             table.forget_key(self);
         }
     }
@@ -362,7 +407,9 @@ impl Node {
             let mut place = self.place.write();
             match &mut *place {
                 Place::Named(names) => {
-                    let at = names.iter().position(|(p, n)| Arc::ptr_eq(p, from.0) && n == from.1);
+                    let at = names
+                        .iter()
+                        .position(|(p, n)| Arc::ptr_eq(p, from.0) && n == from.1);
                     let new = (to.0.clone(), to.1.clone());
                     match at {
                         Some(at) => Some(std::mem::replace(&mut names[at], new)),

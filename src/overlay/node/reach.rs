@@ -65,12 +65,18 @@ impl Overlay {
     /// # Errors
     /// ENOENT for a removed directory; ESTALE when another directory is in its place; those of open.
     pub(in crate::overlay) fn upper_dir(&self, node: &Arc<Node>) -> Result<Option<Arc<DirFd>>> {
-        let Some(upper) = node.upper() else { return Ok(None) };
+        let Some(upper) = node.upper() else {
+            return Ok(None);
+        };
         if let Some(fd) = self.table.fds.get(node.fd_key) {
             return Ok(Some(fd));
         }
         let fd = match &*node.place.read() {
-            Place::Root => self.stack.upper.as_ref().map(|upper| upper.layer.root.clone()),
+            Place::Root => self
+                .stack
+                .upper
+                .as_ref()
+                .map(|upper| upper.layer.root.clone()),
             Place::Orphan(_) => return Err(Errno::ENOENT),
             Place::Named(_) => None,
         };
@@ -88,7 +94,10 @@ impl Overlay {
         for _ in 0..RETRIES {
             let (parent, name) = node.name().ok_or(Errno::ENOENT)?;
             let parent_fd = self.upper_dir(&parent)?.ok_or(Errno::ESTALE)?;
-            match parent_fd.open_dir(&name).and_then(|fd| Ok((fd.stat()?, fd))) {
+            match parent_fd
+                .open_dir(&name)
+                .and_then(|fd| Ok((fd.stat()?, fd)))
+            {
                 Ok((stat, fd)) if is_same(&stat, upper) => return Ok(fd),
                 Ok(_) => last = Errno::ESTALE,
                 Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => last = errno,
@@ -106,7 +115,11 @@ impl Overlay {
     /// # Errors
     /// Those of opening the directories above it.
     pub(in crate::overlay) fn real(&self, node: &Arc<Node>) -> Result<Real> {
-        if node.upper().is_some() { self.real_upper(node) } else { self.real_lower(node) }
+        if node.upper().is_some() {
+            self.real_upper(node)
+        } else {
+            self.real_lower(node)
+        }
     }
 
     /// The lower object of a node.
@@ -136,7 +149,10 @@ impl Overlay {
             // It lost its name between the two questions.
             None => return node.orphan_fd().map(Real::Fd).ok_or(Errno::ENOENT),
         };
-        Ok(Real::Child(self.upper_dir(&parent)?.ok_or(Errno::ESTALE)?, name))
+        Ok(Real::Child(
+            self.upper_dir(&parent)?.ok_or(Errno::ESTALE)?,
+            name,
+        ))
     }
 
     /// Runs `verb` on a node's object, again if it was renamed or unlinked meanwhile. The result of

@@ -23,12 +23,20 @@ impl Reaper {
     pub fn start() -> Reaper {
         let (queue, nodes) = bounded::<Arc<Node>>(QUEUE);
         let run = move || nodes.iter().for_each(drop);
-        let thread = std::thread::Builder::new().name("plyfs-reaper".into()).spawn(run);
+        let thread = std::thread::Builder::new()
+            .name("plyfs-reaper".into())
+            .spawn(run);
         match thread {
-            Ok(thread) => Reaper { queue: Some(queue), thread: Some(thread) },
+            Ok(thread) => Reaper {
+                queue: Some(queue),
+                thread: Some(thread),
+            },
             Err(error) => {
                 log::warn!("no thread to close files on: {error}");
-                Reaper { queue: None, thread: None }
+                Reaper {
+                    queue: None,
+                    thread: None,
+                }
             }
         }
     }

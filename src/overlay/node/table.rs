@@ -83,7 +83,11 @@ impl NodeTable {
     /// The root node, under its fixed id and for ever.
     pub fn make_root(self: &Arc<Self>, key: Key, new: NewNode) -> Arc<Node> {
         let node = Arc::new(Node::new(ROOT, key.clone(), new, self));
-        let known = Known { node: Arc::downgrade(&node), pin: Some(node.clone()), lookups: u64::MAX };
+        let known = Known {
+            node: Arc::downgrade(&node),
+            pin: Some(node.clone()),
+            lookups: u64::MAX,
+        };
         self.ids(ROOT).lock().insert(ROOT, known);
         self.keys(&key).lock().insert(key, Arc::downgrade(&node));
         node
@@ -96,10 +100,20 @@ impl NodeTable {
         let mut new = Some(new);
         loop {
             let mut ids = self.ids(id).lock();
-            let free = id > ROOT && ids.get(&id).is_none_or(|known| known.node.strong_count() == 0);
+            let free = id > ROOT
+                && ids
+                    .get(&id)
+                    .is_none_or(|known| known.node.strong_count() == 0);
             if free && let Some(new) = new.take() {
                 let node = Arc::new(Node::new(id, key.clone(), new, self));
-                ids.insert(id, Known { node: Arc::downgrade(&node), pin: None, lookups: 0 });
+                ids.insert(
+                    id,
+                    Known {
+                        node: Arc::downgrade(&node),
+                        pin: None,
+                        lookups: 0,
+                    },
+                );
                 return node;
             }
             drop(ids);
@@ -113,7 +127,9 @@ impl NodeTable {
     /// ESTALE for an id it was never told of.
     pub fn get(&self, id: NodeId) -> Result<Arc<Node>> {
         let ids = self.ids(id).lock();
-        ids.get(&id).and_then(|known| known.pin.clone()).ok_or(Errno::ESTALE)
+        ids.get(&id)
+            .and_then(|known| known.pin.clone())
+            .ok_or(Errno::ESTALE)
     }
 
     /// Counts one lookup that the kernel is about to be told of.
@@ -137,7 +153,11 @@ impl NodeTable {
         let mut ids = self.ids(id).lock();
         let known = ids.get_mut(&id)?;
         known.lookups = known.lookups.saturating_sub(lookups);
-        if known.lookups > 0 { None } else { known.pin.take() }
+        if known.lookups > 0 {
+            None
+        } else {
+            known.pin.take()
+        }
     }
 
     /// A copied-up node is found by its upper object from now on.
@@ -180,13 +200,21 @@ impl NodeTable {
 
     /// How many nodes the kernel knows, the root not counted.
     pub fn known(&self) -> usize {
-        self.ids.iter().map(|ids| ids.lock().values().filter(|k| k.lookups > 0).count()).sum::<usize>() - 1
+        self.ids
+            .iter()
+            .map(|ids| ids.lock().values().filter(|k| k.lookups > 0).count())
+            .sum::<usize>()
+            - 1
     }
 
     /// Lets go of all nodes at the end of a mount: the kernel does not forget them one by one.
     pub fn clear(&self) {
         for shard in &self.ids {
-            let pins: Vec<_> = shard.lock().values_mut().filter_map(|known| known.pin.take()).collect();
+            let pins: Vec<_> = shard
+                .lock()
+                .values_mut()
+                .filter_map(|known| known.pin.take())
+                .collect();
             drop(pins);
         }
     }
@@ -224,7 +252,11 @@ mod tests {
         let b = table.find_or_make(key(5), || new_node(5));
         assert!(Arc::ptr_eq(&a, &b));
         assert_eq!(a.id, NodeId(5));
-        assert_eq!(table.get(a.id).err(), Some(Errno::ESTALE), "the kernel was not told yet");
+        assert_eq!(
+            table.get(a.id).err(),
+            Some(Errno::ESTALE),
+            "the kernel was not told yet"
+        );
         table.enter(&a);
         table.enter(&b);
         drop((a, b));

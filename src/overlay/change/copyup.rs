@@ -1,0 +1,255 @@
+//! Copy-up: giving a node an upper part (overlay-semantics 9, 10).
+//!
+//! The object is made complete in the work directory, data and metadata, and appears in the upper layer
+//! by one link or rename. Until then the view shows the lower object, whatever fails.
+
+use std::sync::Arc;
+
+use super::workdir::{Temp, WorkDir};
+use crate::layer::keys::{self, Key as Mark};
+use crate::layer::origin;
+use crate::overlay::Overlay;
+use crate::overlay::change::slot::Slot;
+use crate::overlay::node::{Lower, Node};
+use crate::overlay::options::SyncMode;
+use crate::overlay::view::lookup::{real_key, upper_of};
+use crate::sys::at::{At, OpenMode, SetTime};
+use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FileFd;
+use crate::sys::stat::{FileType, Stat};
+use crate::sys::xattr::XattrMode;
+
+/// How much of a file's data the caller needs in the upper layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// All of it.
+    Full,
+    /// The caller cuts the file to this size next: no more is copied (24.9).
+    UpTo(u64),
+}
+
+impl Overlay {
+    /// The work directory; there is one exactly when changes are possible.
+    ///
+    /// # Errors
+    /// EROFS on a mount without an upper (19.2).
+    pub(in crate::overlay) fn work(&self) -> Result<&WorkDir> {
+        self.work.as_ref().ok_or(Errno::EROFS)
+    }
+
+    /// Makes sure that a node has an upper part, its parents first (10.1). To be called with empty hands.
+    ///
+    /// # Errors
+    /// EROFS; ENOSPC and other errors of writing; EOVERFLOW for an owner that cannot be represented.
+    pub(in crate::overlay) fn ensure_upper(&self, node: &Arc<Node>, data: Data) -> Result<()> {
+        self.work()?;
+        if node.upper().is_some() {
+            return Ok(());
+        }
+        let mut above = Vec::new();
+        let mut at = node.name();
+        while let Some((parent, _)) = at {
+            if parent.upper().is_some() {
+                break;
+            }
+            at = parent.name();
+            above.push(parent);
+        }
+        for parent in above.iter().rev() {
+            self.copy_up(parent, Data::Full)?;
+        }
+        self.copy_up(node, data)
+    }
+
+    /// Copies one node up whose parent has an upper part. A second caller waits, then finds it done (10.2).
+    fn copy_up(&self, node: &Arc<Node>, data: Data) -> Result<()> {
+        let _one_at_a_time = node.copyup.lock();
+        if node.upper().is_some() {
+            return Ok(());
+        }
+        let lower = self.real_lower(node)?;
+        let stat = lower.at().stat()?;
+        let (temp, file) = self.make_copy(lower.at(), &stat, data)?;
+        let at = temp.at()?;
+        self.copy_owner(at, &stat)?;
+        if stat.kind != FileType::Symlink {
+            at.chmod(stat.perm)?;
+        }
+        copy_xattrs(lower.at(), at)?;
+        let shared = matches!(node.lower, Lower::Object { shared: true, .. });
+        let has_origin = !shared && self.set_origin(node, lower.at(), at)?;
+        let cut = matches!(data, Data::UpTo(size) if size < stat.size);
+        let mtime = if cut {
+            SetTime::Now
+        } else {
+            SetTime::At(stat.mtime)
+        };
+        at.set_times(SetTime::At(stat.atime), mtime)?;
+        self.sync_copy(file.as_ref(), at, stat.kind)?;
+        self.publish_copy(node, temp, has_origin, shared)?;
+        log::debug!("copied up {node:?}");
+        Ok(())
+    }
+
+    /// The object itself, with its data; metadata follows.
+    fn make_copy(
+        &self,
+        lower: At<'_>,
+        stat: &Stat,
+        data: Data,
+    ) -> Result<(Temp<'_>, Option<FileFd>)> {
+        let work = self.work()?;
+        Ok(match stat.kind {
+            FileType::File => {
+                let (temp, file) = work.file()?;
+                let size = match data {
+                    Data::Full => stat.size,
+                    Data::UpTo(size) => stat.size.min(size),
+                };
+                let from = match lower.open_file(OpenMode {
+                    noatime: true,
+                    ..OpenMode::READ
+                }) {
+                    Err(Errno::EPERM) => lower.open_file(OpenMode::READ)?,
+                    result => result?,
+                };
+                let opened = from.stat()?;
+                if (opened.dev, opened.ino) != (stat.dev, stat.ino) {
+                    return Err(Errno::ESTALE);
+                }
+                from.copy_data_to(&file, size)?;
+                if file.stat()?.size != size {
+                    file.truncate(size)?;
+                }
+                (temp, Some(file))
+            }
+            FileType::Dir => (work.dir(0o700)?, None),
+            FileType::Symlink => (work.symlink(&lower.read_link()?)?, None),
+            kind => (work.node(kind, 0o600, stat.rdev)?, None),
+        })
+    }
+
+    fn copy_owner(&self, to: At<'_>, stat: &Stat) -> Result<()> {
+        match to.chown(Some(stat.uid), Some(stat.gid)) {
+            // An id without a mapping in our user namespace cannot be stored (10.3).
+            Err(Errno::EINVAL) => Err(Errno::EOVERFLOW),
+            result => result,
+        }
+    }
+
+    /// Notes the lower object, which keeps the inode number over a remount. Where attributes cannot be
+    /// had (a symbolic link with `user.` marks, say) the number is kept for this mount only.
+    fn set_origin(&self, node: &Arc<Node>, lower: At<'_>, to: At<'_>) -> Result<bool> {
+        let Some(marks) = self.marks else {
+            return Ok(false);
+        };
+        let layer = match &node.lower {
+            Lower::Object { dir, .. } => dir.layer,
+            Lower::Dirs(dirs) => dirs.first().map_or(0, |dir| dir.layer),
+            Lower::None => return Ok(false),
+        };
+        let uuid = self.stack.lowers.get(layer).and_then(|layer| layer.uuid);
+        match to.set_xattr(
+            marks.name(Mark::Origin),
+            &origin::encode(lower, uuid),
+            XattrMode::Any,
+        ) {
+            Ok(()) => Ok(true),
+            Err(Errno::EPERM | Errno::EOPNOTSUPP) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Data must be on disk before a name leads to it, or a crash shows an empty file (10.4, 18.2).
+    fn sync_copy(&self, file: Option<&FileFd>, at: At<'_>, kind: FileType) -> Result<()> {
+        match (self.sync, file) {
+            (SyncMode::Volatile, _) => Ok(()),
+            (_, Some(file)) => file.sync(false),
+            (SyncMode::Strict, None) if kind == FileType::Dir => at.open_dir_file()?.sync(false),
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Puts the finished copy where the node is. A node that lost its name meanwhile keeps it unnamed, so
+    /// that open files go on working (15.2).
+    fn publish_copy(
+        &self,
+        node: &Arc<Node>,
+        temp: Temp<'_>,
+        has_origin: bool,
+        shared: bool,
+    ) -> Result<()> {
+        let upper = temp.at()?.stat()?;
+        // No rename moves the node away while it gets its name.
+        let _topology = self.topology.read();
+        match node.name() {
+            Some((parent, name)) => {
+                let locked = self.lock_dir(&parent)?;
+                let slot = Slot::new(&locked, &name);
+                if !node.has_name(&parent, &name) {
+                    return self.keep_unnamed(node, temp, &upper);
+                }
+                if has_origin {
+                    self.set_impure(slot.parent)?;
+                }
+                self.keeping_times(&slot, || temp.publish(slot.dir, slot.name))?;
+                node.set_upper(upper_of(&upper));
+                self.table.rekey(node, real_key(&upper));
+            }
+            None => return self.keep_unnamed(node, temp, &upper),
+        }
+        if shared {
+            node.set_ino(self.identity.ino(upper.dev, upper.ino));
+        }
+        Ok(())
+    }
+
+    fn keep_unnamed(&self, node: &Arc<Node>, temp: Temp<'_>, upper: &Stat) -> Result<()> {
+        let fd = temp.into_unnamed()?;
+        node.set_orphan_fd(Arc::new(fd));
+        node.set_upper(upper_of(upper));
+        Ok(())
+    }
+
+    /// Copy-up is no change of the parent that a user made: its times stay (10.4, 14).
+    fn keeping_times(&self, slot: &Slot<'_>, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before = slot.dir.stat()?;
+        change()?;
+        slot.dir
+            .at()
+            .set_times(SetTime::At(before.atime), SetTime::At(before.mtime))
+    }
+
+    /// Marks an upper directory as holding entries with an origin.
+    pub(in crate::overlay) fn set_impure(&self, node: &Arc<Node>) -> Result<()> {
+        let (Some(marks), false) = (self.marks, node.is_impure()) else {
+            return Ok(());
+        };
+        if let Some(dir) = self.upper_dir(node)? {
+            dir.at()
+                .set_xattr(marks.name(Mark::Impure), b"y", XattrMode::Any)?;
+            node.set_impure();
+        }
+        Ok(())
+    }
+}
+
+/// Copies a user's attributes; overlay marks of any kind stay behind (10.5, 25.3).
+pub(in crate::overlay) fn copy_xattrs(from: At<'_>, to: At<'_>) -> Result<()> {
+    for name in from
+        .list_xattrs()?
+        .iter()
+        .filter(|name| !keys::is_private(name))
+    {
+        let Some(value) = from.get_xattr(name)? else {
+            continue;
+        };
+        let bytes = name.to_bytes();
+        let must = bytes.starts_with(b"system.posix_acl_") || bytes.starts_with(b"security.");
+        match to.set_xattr(name, &value, XattrMode::Any) {
+            Err(Errno::EOPNOTSUPP) if !must => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}

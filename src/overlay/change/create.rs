@@ -1,0 +1,281 @@
+//! Making new objects (overlay-semantics 11): in place where the upper layer has nothing of the name,
+//! through the work directory where a whiteout must give way in the same step.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::copyup::Data;
+use super::slot::Slot;
+use super::workdir::Temp;
+use crate::layer::keys::Key as Mark;
+use crate::layer::mark;
+use crate::overlay::Overlay;
+use crate::overlay::node::handle::{Backing, FileHandle, HandleId};
+use crate::overlay::node::{DefaultAcl, Node, NodeId};
+use crate::overlay::view::lookup::Entry;
+use crate::sync::RwLock;
+use crate::sys::at::{At, OpenMode};
+use crate::sys::creds::Owner;
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FileFd;
+use crate::sys::name::Name;
+use crate::sys::stat::{FileType, Rdev};
+use crate::sys::xattr::XattrMode;
+
+const S_ISGID: u32 = 0o2000;
+
+/// Who asks for a new object.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// File system user id.
+    pub uid: u32,
+    /// File system group id.
+    pub gid: u32,
+    /// Bits to leave out of a new mode, unless a default ACL decides.
+    pub umask: u32,
+}
+
+/// What is made.
+enum New<'a> {
+    File {
+        perm: u32,
+        mode: OpenMode,
+    },
+    Dir {
+        perm: u32,
+    },
+    Node {
+        kind: FileType,
+        perm: u32,
+        rdev: Rdev,
+    },
+    Symlink {
+        target: &'a [u8],
+    },
+}
+
+impl Overlay {
+    /// mkdir(2).
+    ///
+    /// # Errors
+    /// EEXIST, EROFS, those of the upper layer.
+    pub fn mkdir(&self, parent: NodeId, name: &OsStr, perm: u32, caller: Caller) -> Result<Entry> {
+        let new = New::Dir {
+            perm: perm & 0o7777,
+        };
+        self.create_object(parent, name, &new, caller)
+            .map(|(entry, _)| entry)
+    }
+
+    /// mknod(2). A character device 0:0 would be a whiteout and is refused (3.6).
+    ///
+    /// # Errors
+    /// EPERM; EEXIST, EROFS, those of the upper layer.
+    pub fn mknod(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        rdev: u32,
+        caller: Caller,
+    ) -> Result<Entry> {
+        let perm = mode & 0o7777;
+        // A mode without a type is a regular file, as mknod(2) has it.
+        let kind = FileType::from_mode(mode).unwrap_or(FileType::File);
+        let device = matches!(kind, FileType::Char | FileType::Block);
+        let rdev = if device {
+            Rdev::from_encoded(rdev)
+        } else {
+            Rdev::default()
+        };
+        if kind == FileType::Char && rdev == Rdev::default() {
+            return Err(Errno::EPERM);
+        }
+        let new = New::Node { kind, perm, rdev };
+        self.create_object(parent, name, &new, caller)
+            .map(|(entry, _)| entry)
+    }
+
+    /// symlink(2).
+    ///
+    /// # Errors
+    /// EEXIST, EROFS, those of the upper layer.
+    pub fn symlink(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        target: &[u8],
+        caller: Caller,
+    ) -> Result<Entry> {
+        self.create_object(parent, name, &New::Symlink { target }, caller)
+            .map(|(entry, _)| entry)
+    }
+
+    /// Creates and opens a regular file. `flags` are those of open(2).
+    ///
+    /// # Errors
+    /// EEXIST, EROFS, those of the upper layer.
+    pub fn create(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        perm: u32,
+        flags: i32,
+        caller: Caller,
+    ) -> Result<(Entry, HandleId)> {
+        let mode = OpenMode {
+            truncate: false,
+            ..OpenMode::from_raw(flags)
+        };
+        let new = New::File {
+            perm: perm & 0o7777,
+            mode,
+        };
+        let (entry, file) = self.create_object(parent, name, &new, caller)?;
+        let node = self.table.get(entry.id)?;
+        let file = Arc::new(file.ok_or(Errno::EIO)?);
+        let backing = RwLock::new(Backing { file, lower: false });
+        Ok((
+            entry,
+            self.handles.insert_file(FileHandle {
+                node,
+                mode,
+                backing,
+            }),
+        ))
+    }
+
+    fn create_object(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        new: &New<'_>,
+        caller: Caller,
+    ) -> Result<(Entry, Option<FileFd>)> {
+        let parent = self.dir_node(parent)?;
+        let name = self.creatable_name(name)?;
+        self.ensure_upper(&parent, Data::Full)?;
+        let locked = self.lock_dir(&parent)?;
+        let slot = Slot::new(&locked, &name);
+        let seen = self.see(&parent, &name)?;
+        if seen.top().is_some() {
+            return Err(Errno::EEXIST);
+        }
+        let maker = self.maker(&parent, slot.dir, caller)?;
+        let file = match seen.upper_whiteout {
+            false => maker.make(slot.dir, &name, new)?,
+            true => self.create_over_whiteout(&slot, &maker, new)?,
+        };
+        let stat = At::child(slot.dir, &name).stat()?;
+        let node = self.made(&parent, &name, &stat);
+        Ok((self.enter(&node, &stat), file))
+    }
+
+    /// A name that may be given to a new object: names that would remove others are ours (26.2).
+    pub(in crate::overlay) fn creatable_name(&self, name: &OsStr) -> Result<Name> {
+        let name = Name::from_os(name)?;
+        if self.rules.oci && name.as_bytes().starts_with(mark::OCI_PREFIX) {
+            return Err(Errno::EPERM);
+        }
+        Ok(name)
+    }
+
+    /// Makes the object complete in the work directory, then lets it take the whiteout's place (11.2).
+    fn create_over_whiteout(
+        &self,
+        slot: &Slot<'_>,
+        maker: &Maker<'_>,
+        new: &New<'_>,
+    ) -> Result<Option<FileFd>> {
+        let nursery = self.nursery(slot, maker)?;
+        let dir = nursery.open_dir()?;
+        let file = maker.make(&dir, slot.name, new)?;
+        if let New::Dir { .. } = new {
+            self.set_opaque(At::child(&dir, slot.name))?;
+            // The whiteout lands in the nursery and goes with it.
+            nursery.exchange_entry(slot.name, slot.dir, slot.name)?;
+        } else {
+            nursery.replace_with_entry(slot.name, slot.dir, slot.name)?;
+        }
+        Ok(file)
+    }
+
+    /// A directory in the work directory that passes on to what is made in it just what the parent would:
+    /// group, set-group-id bit, default ACL. So the upper filesystem itself applies them (11.3).
+    fn nursery(&self, slot: &Slot<'_>, maker: &Maker<'_>) -> Result<Temp<'_>> {
+        let nursery = self.work()?.dir(0o700)?;
+        let at = nursery.at()?;
+        let parent = slot.dir.stat()?;
+        if parent.perm & S_ISGID != 0 {
+            at.chown(None, Some(parent.gid))?;
+            at.chmod(0o700 | S_ISGID)?;
+        }
+        if maker.acl == DefaultAcl::Yes
+            && let Some(acl) = slot.dir.at().get_xattr(DEFAULT_ACL)?
+        {
+            at.set_xattr(DEFAULT_ACL, &acl, XattrMode::Any)?;
+        }
+        Ok(nursery)
+    }
+
+    /// Marks a directory that nobody sees yet as opaque. Without attributes that cannot be said, and a
+    /// directory that shows what was removed must not be made (4.1).
+    pub(in crate::overlay) fn set_opaque(&self, at: At<'_>) -> Result<()> {
+        let marks = self.marks.ok_or(Errno::EIO)?;
+        at.set_xattr(marks.name(Mark::Opaque), b"y", XattrMode::Any)
+    }
+
+    fn maker(&self, parent: &Arc<Node>, dir: &DirFd, caller: Caller) -> Result<Maker<'_>> {
+        let acl = match parent.default_acl() {
+            Some(acl) => acl,
+            None => {
+                let acl = match dir.at().get_xattr(DEFAULT_ACL)? {
+                    Some(_) => DefaultAcl::Yes,
+                    None => DefaultAcl::No,
+                };
+                parent.set_default_acl(Some(acl));
+                acl
+            }
+        };
+        Ok(Maker {
+            overlay: self,
+            caller,
+            acl,
+        })
+    }
+}
+
+const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
+
+/// Makes objects that belong to a caller from their first moment (11.5).
+struct Maker<'a> {
+    overlay: &'a Overlay,
+    caller: Caller,
+    acl: DefaultAcl,
+}
+
+impl Maker<'_> {
+    fn make(&self, dir: &DirFd, name: &Name, new: &New<'_>) -> Result<Option<FileFd>> {
+        let owner = Owner {
+            uid: self.caller.uid,
+            gid: self.caller.gid,
+        };
+        self.overlay.creds.acting_as(owner, || match new {
+            New::File { perm, mode } => dir.create_file(name, *mode, self.masked(*perm)).map(Some),
+            New::Dir { perm } => dir.mkdir(name, self.masked(*perm)).map(|()| None),
+            New::Node { kind, perm, rdev } => dir
+                .mknod(name, *kind, self.masked(*perm), *rdev)
+                .map(|()| None),
+            New::Symlink { target } => dir.symlink(name, target).map(|()| None),
+        })
+    }
+
+    /// A default ACL takes the place of the umask; the upper filesystem applies it.
+    fn masked(&self, perm: u32) -> u32 {
+        match self.acl {
+            DefaultAcl::Yes => perm,
+            DefaultAcl::No => perm & !self.caller.umask,
+        }
+    }
+}

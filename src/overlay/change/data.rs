@@ -1,0 +1,98 @@
+//! Opening files, and changes of their data. Opening for writing copies up; the verbs after that go
+//! straight to the upper file.
+
+use super::copyup::Data;
+use crate::overlay::Overlay;
+use crate::overlay::node::NodeId;
+use crate::overlay::node::handle::{FileHandle, HandleId};
+use crate::sync::RwLock;
+use crate::sys::at::OpenMode;
+use crate::sys::errno::{Errno, Result};
+
+/// Most that one copy_file_range moves, so that its answer fits 32 bits.
+const COPY_RANGE_MAX: usize = 1 << 30;
+
+impl Overlay {
+    /// Opens a file. `flags` are those of open(2). `kill_set_id`: if the file is cut, set-id bits go.
+    ///
+    /// # Errors
+    /// EISDIR, EROFS, EACCES, those of copying up.
+    pub fn open(&self, id: NodeId, flags: i32, kill_set_id: bool) -> Result<HandleId> {
+        let node = self.table.get(id)?;
+        let mode = OpenMode::from_raw(flags);
+        if mode.write || mode.truncate {
+            self.ensure_upper(
+                &node,
+                if mode.truncate {
+                    Data::UpTo(0)
+                } else {
+                    Data::Full
+                },
+            )?;
+        }
+        let backing = self.open_backing(&node, mode)?;
+        if mode.truncate && kill_set_id {
+            self.kill_set_id(&node)?;
+        }
+        let mode = OpenMode {
+            truncate: false,
+            ..mode
+        };
+        Ok(self.handles.insert_file(FileHandle {
+            node,
+            mode,
+            backing: RwLock::new(backing),
+        }))
+    }
+
+    /// Writes at an offset; returns the bytes written.
+    ///
+    /// # Errors
+    /// EBADF, ENOSPC, EFBIG, EIO.
+    pub fn write(
+        &self,
+        handle: HandleId,
+        data: &[u8],
+        offset: u64,
+        kill_set_id: bool,
+    ) -> Result<usize> {
+        let handle = self.handles.file(handle)?;
+        let file = self.backing(&handle)?;
+        if kill_set_id {
+            self.kill_set_id(&handle.node)?;
+        }
+        file.write_at(data, offset)
+    }
+
+    /// fallocate(2) with its raw mode bits.
+    ///
+    /// # Errors
+    /// EBADF, EOPNOTSUPP, ENOSPC.
+    pub fn fallocate(&self, handle: HandleId, mode: u32, offset: u64, len: u64) -> Result<()> {
+        let handle = self.handles.file(handle)?;
+        self.backing(&handle)?.allocate(mode, offset, len)
+    }
+
+    /// copy_file_range(2) between two open files; returns the bytes copied.
+    ///
+    /// # Errors
+    /// EBADF; EXDEV and EOPNOTSUPP tell the kernel to copy by itself.
+    pub fn copy_file_range(
+        &self,
+        from: HandleId,
+        from_offset: u64,
+        to: HandleId,
+        to_offset: u64,
+        len: u64,
+    ) -> Result<usize> {
+        let (from, to) = (self.handles.file(from)?, self.handles.file(to)?);
+        if !to.mode.write {
+            return Err(Errno::EBADF);
+        }
+        let len = usize::try_from(len)
+            .unwrap_or(COPY_RANGE_MAX)
+            .min(COPY_RANGE_MAX);
+        self.backing(&from)?
+            .copy_range_to(from_offset, &*self.backing(&to)?, to_offset, len)
+    }
+}

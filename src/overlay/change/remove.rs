@@ -1,0 +1,193 @@
+//! unlink and rmdir (overlay-semantics 12). The victim's data is never copied; where a layer below has
+//! the name, a whiteout takes the victim's place in one step.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::copyup::{Data, copy_xattrs};
+use super::slot::{LockedDir, Slot};
+use crate::overlay::Overlay;
+use crate::overlay::node::{Node, NodeId};
+use crate::overlay::view::lookup::Seen;
+use crate::sys::at::{At, PathFd, SetTime};
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::name::Name;
+use crate::sys::stat::FileType;
+
+/// An object that loses a name: open files and attribute requests go on by the fd (22.3).
+pub(in crate::overlay) struct Hold {
+    fd: Option<Arc<PathFd>>,
+    /// It has no other name.
+    last: bool,
+}
+
+impl Hold {
+    /// The name is gone.
+    pub fn forget_name(self, victim: &Arc<Node>, slot: &Slot<'_>) {
+        victim.remove_name(slot.parent, slot.name, self.fd, self.last);
+    }
+}
+
+/// Which of the two calls it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Unlink,
+    Rmdir,
+}
+
+impl Overlay {
+    /// unlink(2).
+    ///
+    /// # Errors
+    /// EISDIR, ENOENT, EROFS, those of the upper layer; ENOSPC when there is no room for a whiteout.
+    pub fn unlink(&self, parent: NodeId, name: &OsStr) -> Result<()> {
+        self.remove(parent, name, Call::Unlink)
+    }
+
+    /// rmdir(2).
+    ///
+    /// # Errors
+    /// ENOTDIR, ENOTEMPTY, ENOENT, EROFS, those of the upper layer.
+    pub fn rmdir(&self, parent: NodeId, name: &OsStr) -> Result<()> {
+        self.remove(parent, name, Call::Rmdir)
+    }
+
+    fn remove(&self, parent: NodeId, name: &OsStr, call: Call) -> Result<()> {
+        self.work()?;
+        let parent = self.dir_node(parent)?;
+        let name = Name::from_os(name)?;
+        // What cannot be removed must not copy its parent up (9).
+        if parent.upper().is_none() {
+            self.check_removable(&parent, &name, call)?;
+        }
+        self.ensure_upper(&parent, Data::Full)?;
+        let locked = self.lock_dir(&parent)?;
+        let slot = Slot::new(&locked, &name);
+        let seen = self.see(&parent, &name)?;
+        let (victim, _) = self.node_of(&parent, &name, &seen)?.ok_or(Errno::ENOENT)?;
+        check_type(&victim, call)?;
+        match call {
+            Call::Unlink => self.unlink_slot(&slot, &seen, &victim),
+            Call::Rmdir => self.rmdir_slot(&slot, &seen, &victim),
+        }
+    }
+
+    fn check_removable(&self, parent: &Arc<Node>, name: &Name, call: Call) -> Result<()> {
+        let found = {
+            let _dir = parent.dir.read();
+            self.find(parent, name)?
+        };
+        let (victim, _) = found.ok_or(Errno::ENOENT)?;
+        check_type(&victim, call)?;
+        if victim.is_dir() {
+            let state = victim.dir.read();
+            if !self.list(&victim, &state)?.is_empty() {
+                return Err(Errno::ENOTEMPTY);
+            }
+        }
+        Ok(())
+    }
+
+    fn unlink_slot(&self, slot: &Slot<'_>, seen: &Seen, victim: &Arc<Node>) -> Result<()> {
+        let work = self.work()?;
+        let hold = self.hold(slot, seen)?;
+        match (
+            seen.upper().is_some(),
+            self.is_lower_positive(slot.parent, slot.name),
+        ) {
+            (true, false) => slot.dir.unlink(slot.name)?,
+            (true, true) => work.whiteout()?.replace(slot.dir, slot.name)?,
+            (false, _) => work.whiteout_at(slot.dir, slot.name)?,
+        }
+        hold.forget_name(victim, slot);
+        Ok(())
+    }
+
+    /// Takes hold of what is about to lose a name.
+    pub(in crate::overlay) fn hold(&self, slot: &Slot<'_>, seen: &Seen) -> Result<Hold> {
+        let Some(upper) = seen.upper() else {
+            return Ok(Hold {
+                fd: None,
+                last: true,
+            });
+        };
+        let fd = At::child(slot.dir, slot.name).open_path()?;
+        let last = upper.stat.is_dir() || upper.stat.nlink <= 1;
+        Ok(Hold {
+            fd: Some(Arc::new(fd)),
+            last,
+        })
+    }
+
+    fn rmdir_slot(&self, slot: &Slot<'_>, seen: &Seen, victim: &Arc<Node>) -> Result<()> {
+        // Nothing may come into the victim while it goes.
+        let state = victim.dir.write_second();
+        if !self.list(victim, &state)?.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let work = self.work()?;
+        let hold = self.hold(slot, seen)?;
+        match (
+            seen.upper().is_some(),
+            self.is_lower_positive(slot.parent, slot.name),
+        ) {
+            // An upper that lost its lowers may still hold whiteouts: it is moved out and deleted there.
+            (true, false) => match slot.dir.rmdir(slot.name) {
+                Err(Errno::ENOTEMPTY | Errno::EEXIST) => drop(work.take(slot.dir, slot.name)?),
+                result => result?,
+            },
+            // The whiteout and the directory change places; what was in it goes with it.
+            (true, true) => work.whiteout()?.exchange(slot.dir, slot.name)?,
+            (false, _) => work.whiteout_at(slot.dir, slot.name)?,
+        }
+        drop(state);
+        hold.forget_name(victim, slot);
+        Ok(())
+    }
+
+    /// Before a rename covers a directory that is empty in the view: if its upper part holds whiteouts, an
+    /// empty opaque twin takes its place, for a rename wants an empty target (12.4).
+    pub(in crate::overlay) fn clear_whiteouts(&self, slot: &Slot<'_>) -> Result<()> {
+        let old = slot.dir.open_dir(slot.name)?;
+        if is_empty(&old)? {
+            return Ok(());
+        }
+        let stat = old.stat()?;
+        let mut twin = self.work()?.dir(0o700)?;
+        let at = twin.at()?;
+        at.chown(Some(stat.uid), Some(stat.gid))?;
+        at.chmod(stat.perm)?;
+        copy_xattrs(old.at(), at)?;
+        self.set_opaque(at)?;
+        at.set_times(SetTime::At(stat.atime), SetTime::At(stat.mtime))?;
+        twin.exchange(slot.dir, slot.name)
+    }
+
+    /// Is a directory empty in the view? The caller holds the lock of its parent, not its own.
+    pub(in crate::overlay) fn is_empty_dir(
+        &self,
+        victim: &Arc<Node>,
+        _parent: &LockedDir<'_>,
+    ) -> Result<bool> {
+        let state = victim.dir.write_second();
+        Ok(self.list(victim, &state)?.is_empty())
+    }
+}
+
+fn check_type(victim: &Node, call: Call) -> Result<()> {
+    match (call, victim.kind == FileType::Dir) {
+        (Call::Unlink, true) => Err(Errno::EISDIR),
+        (Call::Rmdir, false) => Err(Errno::ENOTDIR),
+        _ => Ok(()),
+    }
+}
+
+fn is_empty(dir: &DirFd) -> Result<bool> {
+    let mut empty = true;
+    dir.at().open_dir_file()?.for_each_entry(|_| {
+        empty = false;
+        Ok(())
+    })?;
+    Ok(empty)
+}

@@ -1,0 +1,337 @@
+//! rename (overlay-semantics 13): one renameat2 in the upper layer, chosen so that the source's lower
+//! object stays hidden and the moved object takes nothing of what lies below its new name.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::copyup::Data;
+use super::slot::{LockedDir, Slot};
+use crate::layer::keys::Key as Mark;
+use crate::overlay::Overlay;
+use crate::overlay::node::{Node, NodeId};
+use crate::overlay::view::lookup::Seen;
+use crate::sys::at::At;
+use crate::sys::dir::RenameMode;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::name::Name;
+
+/// What a caller may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rename {
+    /// A target that exists is replaced.
+    Replace,
+    /// EEXIST when the target exists.
+    NoReplace,
+    /// Both change places.
+    Exchange,
+}
+
+impl Rename {
+    /// From the flags of renameat2(2). RENAME_WHITEOUT is not for callers (13.1).
+    ///
+    /// # Errors
+    /// EINVAL.
+    pub fn from_raw(flags: u32) -> Result<Rename> {
+        const NOREPLACE: u32 = 1;
+        const EXCHANGE: u32 = 2;
+        match flags {
+            0 => Ok(Rename::Replace),
+            NOREPLACE => Ok(Rename::NoReplace),
+            EXCHANGE => Ok(Rename::Exchange),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+}
+
+/// How the upper layer carries a rename out (13.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// renameat2 alone.
+    Plain(RenameMode),
+    /// Source and the whiteout at the target change places, then the whiteout goes.
+    ExchangeAndDrop,
+}
+
+/// The table of 13.4 for a rename that is no exchange. `positive`: layers below have the source's name.
+fn step(positive: bool, target_is_whiteout: bool, source_is_dir: bool) -> Step {
+    match (positive, target_is_whiteout, source_is_dir) {
+        (true, false, _) => Step::Plain(RenameMode::Whiteout),
+        // The whiteout moves to the source's name: no new one is made.
+        (true, true, _) => Step::Plain(RenameMode::Exchange),
+        (false, true, true) => Step::ExchangeAndDrop,
+        (false, _, _) => Step::Plain(RenameMode::Replace),
+    }
+}
+
+/// One end of a rename.
+struct End {
+    parent: Arc<Node>,
+    name: Name,
+}
+
+impl Overlay {
+    /// renameat2(2).
+    ///
+    /// # Errors
+    /// EXDEV for a directory with a lower part (13.2); ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EROFS,
+    /// those of the upper layer.
+    pub fn rename(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        new_parent: NodeId,
+        new_name: &OsStr,
+        how: Rename,
+    ) -> Result<()> {
+        self.work()?;
+        let from = End {
+            parent: self.dir_node(parent)?,
+            name: Name::from_os(name)?,
+        };
+        let to = End {
+            parent: self.dir_node(new_parent)?,
+            name: self.creatable_name(new_name)?,
+        };
+        let source = self.peek(&from)?.ok_or(Errno::ENOENT)?;
+        let target = self.peek(&to)?;
+        check_ancestors(&source, &from, target.as_ref(), &to, how)?;
+        self.check_rename(&source, target.as_ref(), how)?;
+        self.ensure_upper(&source, Data::Full)?;
+        self.ensure_upper(&from.parent, Data::Full)?;
+        self.ensure_upper(&to.parent, Data::Full)?;
+        if let (Rename::Exchange, Some(target)) = (how, &target) {
+            self.ensure_upper(target, Data::Full)?;
+        }
+        if Arc::ptr_eq(&from.parent, &to.parent) {
+            let _topology = self.topology.read();
+            let dir = self.lock_dir(&from.parent)?;
+            return self.rename_locked((&dir, &from.name), (&dir, &to.name), &source, how);
+        }
+        let _topology = self.topology.write();
+        let (from_dir, to_dir) = self.lock_two_dirs(&from.parent, &to.parent)?;
+        self.rename_locked((&from_dir, &from.name), (&to_dir, &to.name), &source, how)
+    }
+
+    fn peek(&self, end: &End) -> Result<Option<Arc<Node>>> {
+        let _dir = end.parent.dir.read();
+        Ok(self.find(&end.parent, &end.name)?.map(|(node, _)| node))
+    }
+
+    /// All that can be refused before anything is copied up.
+    fn check_rename(
+        &self,
+        source: &Arc<Node>,
+        target: Option<&Arc<Node>>,
+        how: Rename,
+    ) -> Result<()> {
+        match (how, target) {
+            (Rename::NoReplace, Some(_)) => return Err(Errno::EEXIST),
+            (Rename::Exchange, None) => return Err(Errno::ENOENT),
+            (Rename::Replace, Some(target)) if target.is_dir() && !source.is_dir() => {
+                return Err(Errno::EISDIR);
+            }
+            (Rename::Replace, Some(target)) if !target.is_dir() && source.is_dir() => {
+                return Err(Errno::ENOTDIR);
+            }
+            _ => {}
+        }
+        let cannot_move = |node: &Arc<Node>| node.is_dir() && node.has_lower();
+        if cannot_move(source) || (how == Rename::Exchange && target.is_some_and(cannot_move)) {
+            return Err(Errno::EXDEV);
+        }
+        match target {
+            Some(target) if target.is_dir() && how == Rename::Replace => {
+                let state = target.dir.read();
+                let empty = self.list(target, &state)?.is_empty();
+                if empty { Ok(()) } else { Err(Errno::ENOTEMPTY) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn rename_locked(
+        &self,
+        from: (&LockedDir<'_>, &Name),
+        to: (&LockedDir<'_>, &Name),
+        source: &Arc<Node>,
+        how: Rename,
+    ) -> Result<()> {
+        let (from_slot, to_slot) = (Slot::new(from.0, from.1), Slot::new(to.0, to.1));
+        let from_seen = self.see(from_slot.parent, from_slot.name)?;
+        let to_seen = self.see(to_slot.parent, to_slot.name)?;
+        let found = self.node_of(from_slot.parent, from_slot.name, &from_seen)?;
+        if !found.is_some_and(|(node, _)| Arc::ptr_eq(&node, source)) {
+            return Err(Errno::ESTALE);
+        }
+        let target = self
+            .node_of(to_slot.parent, to_slot.name, &to_seen)?
+            .map(|(node, _)| node);
+        // Two names of one file: nothing to do, says POSIX.
+        if target
+            .as_ref()
+            .is_some_and(|target| Arc::ptr_eq(target, source))
+        {
+            return Ok(());
+        }
+        match (how, target) {
+            (Rename::Exchange, None) => Err(Errno::ENOENT),
+            (Rename::Exchange, Some(target)) => {
+                self.exchange(&from_slot, &to_slot, source, &target)
+            }
+            (Rename::NoReplace, Some(_)) => Err(Errno::EEXIST),
+            (_, target) => {
+                if let Some(target) = &target
+                    && target.is_dir()
+                {
+                    if !self.is_empty_dir(target, to.0)? {
+                        return Err(Errno::ENOTEMPTY);
+                    }
+                    if to_seen.upper().is_some() {
+                        self.clear_whiteouts(&to_slot)?;
+                    }
+                }
+                self.replace(&from_slot, &to_slot, source, target.as_ref(), &to_seen)
+            }
+        }
+    }
+
+    fn exchange(
+        &self,
+        from: &Slot<'_>,
+        to: &Slot<'_>,
+        source: &Arc<Node>,
+        target: &Arc<Node>,
+    ) -> Result<()> {
+        self.prepare_move(from, source, to.parent)?;
+        self.prepare_move(to, target, from.parent)?;
+        from.dir
+            .rename(from.name, to.dir, to.name, RenameMode::Exchange)?;
+        source.rename((from.parent, from.name), (to.parent, to.name));
+        target.rename((to.parent, to.name), (from.parent, from.name));
+        Ok(())
+    }
+
+    fn replace(
+        &self,
+        from: &Slot<'_>,
+        to: &Slot<'_>,
+        source: &Arc<Node>,
+        victim: Option<&Arc<Node>>,
+        to_seen: &Seen,
+    ) -> Result<()> {
+        self.prepare_move(from, source, to.parent)?;
+        let hold = self.hold(to, to_seen)?;
+        let positive = self.is_lower_positive(from.parent, from.name);
+        match step(positive, to_seen.upper_whiteout, source.is_dir()) {
+            Step::Plain(mode) => from.dir.rename(from.name, to.dir, to.name, mode)?,
+            Step::ExchangeAndDrop => {
+                from.dir
+                    .rename(from.name, to.dir, to.name, RenameMode::Exchange)?;
+                from.dir.unlink(from.name)?;
+            }
+        }
+        if let Some(victim) = victim {
+            hold.forget_name(victim, to);
+        }
+        source.rename((from.parent, from.name), (to.parent, to.name));
+        Ok(())
+    }
+
+    /// Marks that must be on disk before an object arrives in a new directory: `opaque` on a pure upper
+    /// directory that comes among merged ones (4.2), `impure` on the parent of an object with an origin.
+    fn prepare_move(
+        &self,
+        slot: &Slot<'_>,
+        node: &Arc<Node>,
+        new_parent: &Arc<Node>,
+    ) -> Result<()> {
+        let at = At::child(slot.dir, slot.name);
+        if node.is_dir() && new_parent.has_lower() {
+            self.set_opaque(at).map_err(|_| Errno::EXDEV)?;
+        }
+        if self.has_origin(at)? {
+            self.set_impure(new_parent)?;
+        }
+        Ok(())
+    }
+
+    /// Was this upper object copied up?
+    pub(in crate::overlay) fn has_origin(&self, at: At<'_>) -> Result<bool> {
+        let Some(marks) = self.marks else {
+            return Ok(false);
+        };
+        match at.get_xattr_into(marks.name(Mark::Origin), &mut []) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// No directory moves below itself, and none that is replaced lies above what replaces it.
+fn check_ancestors(
+    source: &Arc<Node>,
+    from: &End,
+    target: Option<&Arc<Node>>,
+    to: &End,
+    how: Rename,
+) -> Result<()> {
+    if is_at_or_above(source, &to.parent) {
+        return Err(Errno::EINVAL);
+    }
+    match target {
+        Some(target) if is_at_or_above(target, &from.parent) => Err(if how == Rename::Exchange {
+            Errno::EINVAL
+        } else {
+            Errno::ENOTEMPTY
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn is_at_or_above(dir: &Arc<Node>, below: &Arc<Node>) -> bool {
+    if !dir.is_dir() {
+        return false;
+    }
+    let mut at = Some(below.clone());
+    while let Some(node) = at {
+        if Arc::ptr_eq(&node, dir) {
+            return true;
+        }
+        at = node.name().map(|(parent, _)| parent);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t041_to_t044_the_table_of_steps() {
+        use RenameMode::{Exchange, Replace, Whiteout};
+        for (positive, whiteout, dir, expected) in [
+            (false, false, false, Step::Plain(Replace)),
+            (false, false, true, Step::Plain(Replace)),
+            (false, true, false, Step::Plain(Replace)),
+            (false, true, true, Step::ExchangeAndDrop),
+            (true, false, false, Step::Plain(Whiteout)),
+            (true, false, true, Step::Plain(Whiteout)),
+            (true, true, false, Step::Plain(Exchange)),
+            (true, true, true, Step::Plain(Exchange)),
+        ] {
+            assert_eq!(
+                step(positive, whiteout, dir),
+                expected,
+                "{positive} {whiteout} {dir}"
+            );
+        }
+    }
+
+    #[test]
+    fn t040_callers_make_no_whiteouts() {
+        assert_eq!(Rename::from_raw(4), Err(Errno::EINVAL));
+        assert_eq!(Rename::from_raw(3), Err(Errno::EINVAL));
+        assert_eq!(Rename::from_raw(2), Ok(Rename::Exchange));
+    }
+}

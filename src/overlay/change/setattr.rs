@@ -1,0 +1,135 @@
+//! chmod, chown, truncate, utimens in one verb, as FUSE and the VFS have it; and the inode flags.
+
+use std::sync::Arc;
+
+use super::copyup::Data;
+use crate::overlay::Overlay;
+use crate::overlay::node::handle::HandleId;
+use crate::overlay::node::{Node, NodeId};
+use crate::overlay::view::attr::Attr;
+use crate::sys::at::{At, OpenMode, SetTime};
+use crate::sys::errno::{Errno, Result};
+use crate::sys::stat::{FileType, Stat};
+
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o0010;
+
+/// FS_IMMUTABLE_FL and FS_APPEND_FL.
+const PROTECTING_FLAGS: u32 = 0x10 | 0x20;
+
+/// What shall change.
+#[derive(Clone, Copy, Debug)]
+pub struct SetAttr {
+    /// Permission bits (07777).
+    pub perm: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Access time.
+    pub atime: SetTime,
+    /// Modification time.
+    pub mtime: SetTime,
+    /// The caller has no right to keep set-id bits on a file that is cut.
+    pub kill_set_id: bool,
+}
+
+impl Overlay {
+    /// Changes attributes and returns the new ones. Every such call copies up (9), a cut to nothing
+    /// without the data.
+    ///
+    /// # Errors
+    /// EROFS, EPERM, EINVAL, EFBIG, those of the upper layer.
+    pub fn setattr(&self, id: NodeId, set: SetAttr, handle: Option<HandleId>) -> Result<Attr> {
+        let node = self.table.get(id)?;
+        let data = set.size.map_or(Data::Full, Data::UpTo);
+        self.ensure_upper(&node, data)?;
+        if let Some(size) = set.size {
+            self.truncate(&node, size, handle)?;
+        }
+        let stat = self.on_upper(&node, |at, before| {
+            if set.uid.is_some() || set.gid.is_some() {
+                at.chown(set.uid, set.gid)?;
+            }
+            let killed = (set.size.is_some() && set.kill_set_id)
+                .then(|| without_set_id(before))
+                .flatten();
+            if let Some(perm) = set.perm.or(killed) {
+                at.chmod(perm)?;
+            }
+            if set.atime != SetTime::Omit || set.mtime != SetTime::Omit {
+                at.set_times(set.atime, set.mtime)?;
+            }
+            at.stat()
+        })?;
+        Ok(self.attr(&node, &stat))
+    }
+
+    /// Runs a change on a node's upper object after proving that it is the right one.
+    pub(in crate::overlay) fn on_upper<T>(
+        &self,
+        node: &Arc<Node>,
+        change: impl Fn(At<'_>, &Stat) -> Result<T>,
+    ) -> Result<T> {
+        let upper = node.upper().ok_or(Errno::EROFS)?;
+        self.on_real(node, |at| {
+            let stat = at.stat()?;
+            if (stat.dev, stat.ino) != (upper.dev, upper.ino) {
+                return Err(Errno::ENOENT);
+            }
+            Ok((change(at, &stat)?, stat))
+        })
+    }
+
+    fn truncate(&self, node: &Arc<Node>, size: u64, handle: Option<HandleId>) -> Result<()> {
+        if let Some(handle) = handle.and_then(|handle| self.handles.file(handle).ok())
+            && handle.mode.write
+        {
+            return self.backing(&handle)?.truncate(size);
+        }
+        self.open_backing(node, OpenMode::WRITE)?
+            .file
+            .truncate(size)
+    }
+
+    /// Takes the set-id bits off a file that somebody without the right to keep them wrote to (16.2).
+    pub(in crate::overlay) fn kill_set_id(&self, node: &Arc<Node>) -> Result<()> {
+        self.on_upper(node, |at, stat| match without_set_id(stat) {
+            Some(perm) => at.chmod(perm),
+            None => Ok(()),
+        })
+    }
+
+    /// Sets the inode flags (FS_IOC_SETFLAGS); copies up. Immutable and append-only are refused: on the
+    /// upper object they would keep us out as well (16.4).
+    ///
+    /// # Errors
+    /// EOPNOTSUPP; ENOTTY where the upper has no flags; EROFS.
+    pub fn set_inode_flags(&self, id: NodeId, flags: u32) -> Result<()> {
+        let node = self.table.get(id)?;
+        if flags & PROTECTING_FLAGS != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if !matches!(node.kind, FileType::File | FileType::Dir) {
+            return Err(Errno::ENOTTY);
+        }
+        self.ensure_upper(&node, Data::Full)?;
+        self.open_for_flags(&node)?.set_inode_flags(flags)
+    }
+}
+
+/// The permission bits without set-id bits, `None` when there are none to take. Set-group-id without
+/// group execution means mandatory locking and stays.
+fn without_set_id(stat: &Stat) -> Option<u32> {
+    let mut perm = stat.perm;
+    if stat.kind == FileType::File {
+        perm &= !S_ISUID;
+        if perm & S_IXGRP != 0 {
+            perm &= !S_ISGID;
+        }
+    }
+    (perm != stat.perm).then_some(perm)
+}

@@ -1,0 +1,497 @@
+//! [`WorkDir`]: where objects are made before they have a name in the tree, and [`Temp`], such an
+//! object. A crash leaves remains here and nowhere else; the next mount clears them
+//! (overlay-semantics 1.5, 18.3, 18.5).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::overlay::node::rank;
+use crate::sync::Mutex;
+use crate::sys::at::{At, OpenMode, PathFd};
+use crate::sys::dir::{DirFd, RenameMode};
+use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FileFd;
+use crate::sys::name::Name;
+use crate::sys::stat::{FileType, Rdev};
+
+/// The `work` directory inside the user's `workdir`.
+#[derive(Debug)]
+pub struct WorkDir {
+    dir: DirFd,
+    counter: AtomicU64,
+    /// One whiteout that all removals link to (3.3).
+    whiteout: Mutex<Option<Name>, { rank::WHITEOUT }>,
+}
+
+impl WorkDir {
+    /// Empties and takes over the work directory below `base`. With `volatile` it is marked, so that no
+    /// later mount trusts what a crash may have left.
+    ///
+    /// # Errors
+    /// EINVAL when it carries the mark of a volatile mount; those of clearing it.
+    pub fn claim(base: &DirFd, volatile: bool) -> Result<WorkDir> {
+        let work = name(b"work")?;
+        if is_marked_volatile(base, &work)? {
+            return Err(Errno::EINVAL);
+        }
+        remove_tree(base, &work)?;
+        base.mkdir(&work, 0o700)?;
+        let dir = base.open_dir(&work)?;
+        if volatile {
+            mark_volatile(&dir)?;
+        }
+        // Nobody but us has business here; without the capability to pass we must keep our own way in.
+        At::child(base, &work).chmod(0)?;
+        if dir.check_writable().is_err() {
+            At::child(base, &work).chmod(0o700)?;
+        }
+        Ok(WorkDir {
+            dir,
+            counter: AtomicU64::new(0),
+            whiteout: Mutex::default(),
+        })
+    }
+
+    /// A name that nothing in the work directory has.
+    fn fresh_name(&self) -> Result<Name> {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        name(format!("#{number:x}").as_bytes())
+    }
+
+    fn temp(&self, make: impl Fn(&Name) -> Result<()>) -> Result<Temp<'_>> {
+        let name = self.fresh_name()?;
+        make(&name)?;
+        Ok(Temp {
+            work: self,
+            what: What::Named(name),
+        })
+    }
+
+    /// An unpublished regular file, open for reading and writing.
+    ///
+    /// # Errors
+    /// Those of open.
+    pub fn file(&self) -> Result<(Temp<'_>, FileFd)> {
+        match self.dir.create_unnamed(0o600) {
+            Ok(file) => {
+                let path = file.at().open_path()?;
+                Ok((
+                    Temp {
+                        work: self,
+                        what: What::Unnamed(path),
+                    },
+                    file,
+                ))
+            }
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT) => self.named_file(),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn named_file(&self) -> Result<(Temp<'_>, FileFd)> {
+        let name = self.fresh_name()?;
+        let mode = OpenMode {
+            write: true,
+            ..OpenMode::READ
+        };
+        let file = self.dir.create_file(&name, mode, 0o600)?;
+        Ok((
+            Temp {
+                work: self,
+                what: What::Named(name),
+            },
+            file,
+        ))
+    }
+
+    /// An unpublished directory.
+    ///
+    /// # Errors
+    /// Those of mkdir.
+    pub fn dir(&self, perm: u32) -> Result<Temp<'_>> {
+        self.temp(|name| self.dir.mkdir(name, perm))
+    }
+
+    /// An unpublished symbolic link.
+    ///
+    /// # Errors
+    /// Those of symlink.
+    pub fn symlink(&self, target: &[u8]) -> Result<Temp<'_>> {
+        self.temp(|name| self.dir.symlink(name, target))
+    }
+
+    /// An unpublished device, fifo, socket or empty file.
+    ///
+    /// # Errors
+    /// Those of mknod.
+    pub fn node(&self, kind: FileType, perm: u32, rdev: Rdev) -> Result<Temp<'_>> {
+        self.temp(|name| self.dir.mknod(name, kind, perm, rdev))
+    }
+
+    /// One more, unpublished name of an object.
+    ///
+    /// # Errors
+    /// Those of link.
+    pub fn link(&self, object: At<'_>) -> Result<Temp<'_>> {
+        self.temp(|name| object.link(&self.dir, name))
+    }
+
+    /// Puts a whiteout at a free name.
+    ///
+    /// # Errors
+    /// EEXIST; those of link and mknod.
+    pub fn whiteout_at(&self, dir: &DirFd, at: &Name) -> Result<()> {
+        let mut shared = self.whiteout.lock();
+        loop {
+            let fresh = shared.is_none();
+            let name = match shared.take() {
+                Some(name) => name,
+                None => {
+                    let name = self.fresh_name()?;
+                    self.dir.mknod(&name, FileType::Char, 0, Rdev::default())?;
+                    name
+                }
+            };
+            match At::child(&self.dir, &name).link(dir, at) {
+                Ok(()) => {
+                    *shared = Some(name);
+                    return Ok(());
+                }
+                // Too many links, or its inode was taken away: the next whiteout is a new inode.
+                Err(Errno::EMLINK | Errno::ENOENT) if !fresh => self.discard(&name),
+                // A filesystem without hard links: this one goes where it is wanted.
+                Err(Errno::EPERM | Errno::EMLINK | Errno::EOPNOTSUPP) if fresh => {
+                    return self.dir.rename(&name, dir, at, RenameMode::NoReplace);
+                }
+                Err(errno) => {
+                    *shared = Some(name);
+                    return Err(errno);
+                }
+            }
+        }
+    }
+
+    /// An unpublished whiteout.
+    ///
+    /// # Errors
+    /// As [`WorkDir::whiteout_at`].
+    pub fn whiteout(&self) -> Result<Temp<'_>> {
+        let name = self.fresh_name()?;
+        self.whiteout_at(&self.dir, &name)?;
+        Ok(Temp {
+            work: self,
+            what: What::Named(name),
+        })
+    }
+
+    /// Takes an object out of the tree; it is deleted when the [`Temp`] is dropped.
+    ///
+    /// # Errors
+    /// Those of rename.
+    pub fn take(&self, dir: &DirFd, name: &Name) -> Result<Temp<'_>> {
+        let temp = self.fresh_name()?;
+        dir.rename(name, &self.dir, &temp, RenameMode::NoReplace)?;
+        Ok(Temp {
+            work: self,
+            what: What::Named(temp),
+        })
+    }
+
+    fn discard(&self, name: &Name) {
+        if let Err(errno) = remove_tree(&self.dir, name) {
+            log::warn!("{name:?} stays in the work directory: {errno}");
+        }
+    }
+}
+
+#[derive(Debug)]
+enum What {
+    Named(Name),
+    /// A file that never had a name.
+    Unnamed(PathFd),
+    /// Published, or handed on.
+    Gone,
+}
+
+/// An object without a name in the tree. Dropping it deletes it.
+#[derive(Debug)]
+pub struct Temp<'a> {
+    work: &'a WorkDir,
+    what: What,
+}
+
+impl Temp<'_> {
+    /// The object.
+    ///
+    /// # Errors
+    /// ENOENT once it is gone.
+    pub fn at(&self) -> Result<At<'_>> {
+        match &self.what {
+            What::Named(name) => Ok(At::child(&self.work.dir, name)),
+            What::Unnamed(path) => Ok(path.at()),
+            What::Gone => Err(Errno::ENOENT),
+        }
+    }
+
+    /// The directory that this object is.
+    ///
+    /// # Errors
+    /// ENOTDIR.
+    pub fn open_dir(&self) -> Result<DirFd> {
+        match &self.what {
+            What::Named(name) => self.work.dir.open_dir(name),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Gives the object a free name in the tree.
+    ///
+    /// # Errors
+    /// EEXIST; those of link and rename.
+    pub fn publish(mut self, dir: &DirFd, name: &Name) -> Result<()> {
+        match &self.what {
+            What::Named(temp) => self
+                .work
+                .dir
+                .rename(temp, dir, name, RenameMode::NoReplace)?,
+            What::Unnamed(path) => path.at().link(dir, name)?,
+            What::Gone => return Err(Errno::ENOENT),
+        }
+        self.what = What::Gone;
+        Ok(())
+    }
+
+    /// Puts the object in the place of a non-directory, which ceases to exist in the same step.
+    ///
+    /// # Errors
+    /// Those of rename.
+    pub fn replace(mut self, dir: &DirFd, name: &Name) -> Result<()> {
+        self.give_name()?;
+        if let What::Named(temp) = &self.what {
+            self.work.dir.rename(temp, dir, name, RenameMode::Replace)?;
+        }
+        self.what = What::Gone;
+        Ok(())
+    }
+
+    /// Changes places with what has the name; what was there is deleted as this value is dropped.
+    ///
+    /// # Errors
+    /// Those of rename.
+    pub fn exchange(&mut self, dir: &DirFd, name: &Name) -> Result<()> {
+        match &self.what {
+            What::Named(temp) => self.work.dir.rename(temp, dir, name, RenameMode::Exchange),
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    /// Moves an entry of this directory over a non-directory of the tree.
+    ///
+    /// # Errors
+    /// Those of rename.
+    pub fn replace_with_entry(&self, entry: &Name, dir: &DirFd, name: &Name) -> Result<()> {
+        self.open_dir()?
+            .rename(entry, dir, name, RenameMode::Replace)
+    }
+
+    /// Changes an entry of this directory for what has a name in the tree.
+    ///
+    /// # Errors
+    /// Those of rename.
+    pub fn exchange_entry(&self, entry: &Name, dir: &DirFd, name: &Name) -> Result<()> {
+        self.open_dir()?
+            .rename(entry, dir, name, RenameMode::Exchange)
+    }
+
+    /// An object that lives on without a name, held by the fd alone.
+    ///
+    /// # Errors
+    /// Those of open and unlink.
+    pub fn into_unnamed(mut self) -> Result<PathFd> {
+        match std::mem::replace(&mut self.what, What::Gone) {
+            What::Unnamed(path) => Ok(path),
+            What::Named(name) => {
+                let path = At::child(&self.work.dir, &name).open_path();
+                self.work.discard(&name);
+                path
+            }
+            What::Gone => Err(Errno::ENOENT),
+        }
+    }
+
+    /// A rename needs a name to start from.
+    fn give_name(&mut self) -> Result<()> {
+        if let What::Unnamed(path) = &self.what {
+            let name = self.work.fresh_name()?;
+            path.at().link(&self.work.dir, &name)?;
+            self.what = What::Named(name);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Temp<'_> {
+    fn drop(&mut self) {
+        if let What::Named(name) = &self.what {
+            self.work.discard(name);
+        }
+    }
+}
+
+fn name(bytes: &[u8]) -> Result<Name> {
+    Name::new(bytes)
+}
+
+/// `incompat/volatile` below a work directory says that the upper may lack data (18.3).
+fn is_marked_volatile(base: &DirFd, work: &Name) -> Result<bool> {
+    let marked = base
+        .open_dir(work)
+        .and_then(|dir| dir.open_dir(&name(b"incompat")?))
+        .and_then(|dir| At::child(&dir, &name(b"volatile")?).stat());
+    match marked {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn mark_volatile(work: &DirFd) -> Result<()> {
+    let (incompat, volatile) = (name(b"incompat")?, name(b"volatile")?);
+    work.mkdir(&incompat, 0o700)?;
+    let dir = work.open_dir(&incompat)?;
+    dir.mkdir(&volatile, 0o700)?;
+    dir.open_dir(&volatile)?
+        .create_file(&name(b"dirty")?, OpenMode::WRITE, 0o600)?;
+    Ok(())
+}
+
+/// Removes an entry with all that is below it, however deep, whatever its permissions.
+///
+/// # Errors
+/// Those of removing; ENOENT is none.
+pub fn remove_tree(parent: &DirFd, top: &Name) -> Result<()> {
+    match parent.unlink(top) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    // A stack of its own: the depth is the layer's, not ours to limit.
+    let mut path: Vec<(DirFd, Name)> = vec![(parent.try_clone()?, top.clone())];
+    while let Some((dir, entry)) = path.last() {
+        match dir.rmdir(entry) {
+            Ok(()) | Err(Errno::ENOENT) => {
+                path.pop();
+                continue;
+            }
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let inner = dir.open_dir(entry)?;
+        match empty_of_files(&inner)? {
+            Some(subdir) => path.push((inner, subdir)),
+            None => continue,
+        }
+    }
+    Ok(())
+}
+
+/// Removes the non-directories in `dir`; returns one directory in it.
+fn empty_of_files(dir: &DirFd) -> Result<Option<Name>> {
+    let listing = match dir.at().open_dir_file() {
+        // Our own directory of mode 0: open it up.
+        Err(Errno::EACCES) => {
+            dir.at().chmod(0o700)?;
+            dir.at().open_dir_file()?
+        }
+        result => result?,
+    };
+    let mut entries = Vec::new();
+    listing.for_each_entry(|entry| {
+        entries.push(Name::new(entry.name)?);
+        Ok(())
+    })?;
+    let mut subdir = None;
+    for entry in entries {
+        match dir.unlink(&entry) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(Errno::EACCES) => {
+                dir.at().chmod(0o700)?;
+                dir.unlink(&entry)?;
+            }
+            Err(_) if At::child(dir, &entry).stat()?.is_dir() => subdir = Some(entry),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(subdir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> (tempfile::TempDir, DirFd) {
+        let temp = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let dir = DirFd::open(temp.path()).unwrap();
+        (temp, dir)
+    }
+
+    #[test]
+    fn t112_leftovers_of_any_depth_are_cleared() {
+        let (temp, dir) = base();
+        let deep = temp.path().join(format!("work/#1{}", "/d".repeat(60)));
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(deep.join("file"), "x").unwrap();
+        std::fs::write(temp.path().join("work/#2"), "x").unwrap();
+        drop(WorkDir::claim(&dir, false).unwrap());
+        assert_eq!(
+            std::fs::read_dir(temp.path().join("work")).unwrap().count(),
+            0
+        );
+        std::fs::remove_dir(temp.path().join("work")).unwrap();
+        std::fs::write(temp.path().join("work"), "a file").unwrap();
+        drop(WorkDir::claim(&dir, false).unwrap());
+        assert!(temp.path().join("work").is_dir());
+    }
+
+    #[test]
+    fn t111_the_volatile_mark_blocks_the_next_claim() {
+        let (_temp, dir) = base();
+        drop(WorkDir::claim(&dir, true).unwrap());
+        assert_eq!(WorkDir::claim(&dir, false).err(), Some(Errno::EINVAL));
+        assert_eq!(WorkDir::claim(&dir, true).err(), Some(Errno::EINVAL));
+    }
+
+    #[test]
+    fn a_dropped_temp_leaves_nothing() {
+        let (temp, dir) = base();
+        let work = WorkDir::claim(&dir, false).unwrap();
+        let made = work.dir(0o755).unwrap();
+        made.open_dir()
+            .unwrap()
+            .mkdir(&name(b"inner").unwrap(), 0o755)
+            .unwrap();
+        drop(made);
+        drop(work.file().unwrap());
+        drop(work.named_file().unwrap());
+        drop(work.symlink(b"x").unwrap());
+        assert_eq!(
+            std::fs::read_dir(temp.path().join("work")).unwrap().count(),
+            0
+        );
+    }
+
+    #[test]
+    fn published_under_a_free_name_only() {
+        let (_temp, dir) = base();
+        let work = WorkDir::claim(&dir, false).unwrap();
+        let target = name(b"t").unwrap();
+        for round in 0..2 {
+            let unnamed = work.file().unwrap().0.publish(&dir, &target);
+            assert_eq!(unnamed.is_ok(), round == 0);
+            assert_eq!(
+                work.named_file().unwrap().0.publish(&dir, &target),
+                Err(Errno::EEXIST)
+            );
+        }
+        work.file().unwrap().0.replace(&dir, &target).unwrap();
+    }
+}

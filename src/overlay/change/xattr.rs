@@ -1,0 +1,43 @@
+//! Setting and removing extended attributes (overlay-semantics 9, 17).
+
+use std::ffi::OsStr;
+
+use super::copyup::Data;
+use crate::layer::keys;
+use crate::overlay::Overlay;
+use crate::overlay::node::NodeId;
+use crate::overlay::view::xattr::xattr_name;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::xattr::XattrMode;
+
+impl Overlay {
+    /// Sets an attribute; copies up even if setting then fails, as the kernel does.
+    ///
+    /// # Errors
+    /// EEXIST, ENODATA, EOPNOTSUPP, EPERM, EROFS.
+    pub fn setxattr(&self, id: NodeId, name: &OsStr, value: &[u8], mode: XattrMode) -> Result<()> {
+        let node = self.table.get(id)?;
+        let name = xattr_name(name)?;
+        let name = keys::on_disk(&name)?;
+        self.ensure_upper(&node, Data::Full)?;
+        node.set_default_acl(None);
+        self.on_upper(&node, |at, _| at.set_xattr(&name, value, mode))
+    }
+
+    /// Removes an attribute; one that is not there is found out before anything is copied up.
+    ///
+    /// # Errors
+    /// ENODATA, EOPNOTSUPP, EPERM, EROFS.
+    pub fn removexattr(&self, id: NodeId, name: &OsStr) -> Result<()> {
+        let node = self.table.get(id)?;
+        self.work()?;
+        let name = xattr_name(name)?;
+        let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
+        if node.upper().is_none() {
+            self.real(&node)?.at().get_xattr_into(&name, &mut [])?;
+        }
+        self.ensure_upper(&node, Data::Full)?;
+        node.set_default_acl(None);
+        self.on_upper(&node, |at, _| at.remove_xattr(&name))
+    }
+}

@@ -1,0 +1,229 @@
+//! Building an [`Overlay`] from [`Options`]: open the layers, check them, claim the work directory,
+//! find out what can be written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Overlay;
+use super::change::workdir::WorkDir;
+use super::node::fds::FdCache;
+use super::node::handle::HandleTable;
+use super::node::identity::Identity;
+use super::node::reaper::Reaper;
+use super::node::table::NodeTable;
+use super::node::{Lower, LowerDir, NewNode, Node, Place};
+use super::options::{Options, SyncMode, XattrMode as XattrOption};
+use super::view::lookup::{real_key, upper_of};
+use crate::layer::keys::{self, Key as Mark, Namespace};
+use crate::layer::layer::{Layer, LayerError, Problem, UpperLayer};
+use crate::layer::mark::MarkRules;
+use crate::layer::origin::Uuid;
+use crate::layer::stack::LayerStack;
+use crate::sync::RwLock;
+use crate::sys::creds::Creds;
+use crate::sys::errno::Errno;
+use crate::sys::file::FsStat;
+use crate::sys::stat::FileType;
+use crate::sys::xattr::XattrMode;
+use crate::sys::{limits, proc_fd};
+
+/// Why there is no mount: one line that names path and option.
+#[derive(Debug)]
+pub enum MountError {
+    /// A layer cannot be used.
+    Layer(LayerError),
+    /// Something else, in words.
+    Other(String),
+}
+
+impl fmt::Display for MountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MountError::Layer(error) => error.fmt(f),
+            MountError::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for MountError {}
+
+impl From<LayerError> for MountError {
+    fn from(error: LayerError) -> MountError {
+        MountError::Layer(error)
+    }
+}
+
+impl Overlay {
+    /// Opens the layers and claims the upper.
+    ///
+    /// # Errors
+    /// Everything of overlay-semantics 20 that needs a look at the disk. Nothing is left behind.
+    pub fn new(options: &Options) -> Result<Overlay, MountError> {
+        proc_fd::init().map_err(|errno| MountError::Other(format!("/proc is needed: {errno}")))?;
+        let lowers = options
+            .lower
+            .iter()
+            .map(|path| Layer::open("lowerdir", path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let upper = match &options.upper {
+            Some(dirs) if !options.read_only => Some(UpperLayer::open(&dirs.upper, &dirs.work)?),
+            // A read-only mount shows the upper like the top-most lower and needs no work directory.
+            Some(dirs) => {
+                return Overlay::open_read_only(
+                    options,
+                    Layer::open("upperdir", &dirs.upper)?,
+                    lowers,
+                );
+            }
+            None => None,
+        };
+        let stack = LayerStack::new(upper, lowers)?;
+        Overlay::build(options, stack)
+    }
+
+    fn open_read_only(
+        options: &Options,
+        top: Layer,
+        mut lowers: Vec<Layer>,
+    ) -> Result<Overlay, MountError> {
+        lowers.insert(0, top);
+        Overlay::build(options, LayerStack::new(None, lowers)?)
+    }
+
+    fn build(options: &Options, stack: LayerStack) -> Result<Overlay, MountError> {
+        let volatile = options.sync == SyncMode::Volatile;
+        let work = match &stack.upper {
+            Some(upper) => Some(claim(options, upper, volatile)?),
+            None => None,
+        };
+        let marks = stack
+            .upper
+            .as_ref()
+            .and_then(|upper| namespace(options.xattr, upper));
+        if stack.upper.is_some() && marks.is_none() {
+            log::warn!(
+                "the upper layer takes no extended attributes: directories cannot be replaced"
+            );
+        }
+        let rules = MarkRules {
+            user_redirects: options.xattr == XattrOption::User,
+            oci: options.oci,
+        };
+        let roots = || {
+            stack
+                .upper
+                .iter()
+                .map(|upper| &upper.layer)
+                .chain(&stack.lowers)
+        };
+        let devices: Vec<u64> = roots().map(|layer| layer.stat.dev).collect();
+        let uuids: Vec<(Uuid, u64)> = stack
+            .lowers
+            .iter()
+            .filter_map(|layer| Some((layer.uuid?, layer.stat.dev)))
+            .collect();
+        let name_max = roots()
+            .filter_map(|layer| FsStat::of(&*layer.root).ok())
+            .map(|s| s.namelen)
+            .max();
+        let table = Arc::new(NodeTable::new(FdCache::new(limits::open_files())));
+        let identity = Identity::new(&devices, uuids);
+        let root = root_node(&stack, &table, &identity, &rules)?;
+        Ok(Overlay {
+            root,
+            table,
+            identity,
+            stack,
+            work,
+            rules,
+            marks,
+            handles: HandleTable::new(),
+            reaper: Reaper::start(),
+            topology: RwLock::default(),
+            creds: Creds::current(),
+            sync: options.sync,
+            static_nlink: options.static_nlink,
+            name_max: name_max.unwrap_or(255),
+        })
+    }
+}
+
+fn claim(options: &Options, upper: &UpperLayer, volatile: bool) -> Result<WorkDir, MountError> {
+    let path = options
+        .upper
+        .as_ref()
+        .map(|dirs| dirs.work.as_path())
+        .unwrap_or_else(|| "".as_ref());
+    WorkDir::claim(&upper.work.root, volatile).map_err(|errno| {
+        let problem = match errno {
+            Errno::EINVAL => Problem::Text(
+                "a volatile mount ended here and data may be missing; \
+                 remove work/incompat/volatile in it to use the upper layer all the same",
+            ),
+            errno => Problem::Errno(errno),
+        };
+        LayerError::new("workdir", path, problem).into()
+    })
+}
+
+/// The namespace that marks are written in (26.1): the one asked for, the one the upper has already, or
+/// the first that can be written. `None` where the filesystem takes none.
+fn namespace(option: XattrOption, upper: &UpperLayer) -> Option<Namespace> {
+    let can_write = |namespace: Namespace| {
+        let (at, name) = (upper.work.root.at(), namespace.name(Mark::Opaque));
+        at.set_xattr(name, b"n", XattrMode::Any)
+            .and_then(|()| at.remove_xattr(name))
+            .is_ok()
+    };
+    let wanted = match option {
+        XattrOption::Trusted => vec![Namespace::Trusted],
+        XattrOption::User => vec![Namespace::User],
+        XattrOption::Auto => {
+            let names = upper.layer.root.at().list_xattrs().unwrap_or_default();
+            let has_user_marks = !names.iter().any(keys::is_trusted_mark)
+                && names
+                    .iter()
+                    .any(|name| name.to_bytes().starts_with(b"user.overlay."));
+            match has_user_marks {
+                true => vec![Namespace::User, Namespace::Trusted],
+                false => vec![Namespace::Trusted, Namespace::User],
+            }
+        }
+    };
+    wanted.into_iter().find(|namespace| can_write(*namespace))
+}
+
+fn root_node(
+    stack: &LayerStack,
+    table: &Arc<NodeTable>,
+    identity: &Identity,
+    rules: &MarkRules,
+) -> Result<Arc<Node>, MountError> {
+    let lowers = stack.lowers.iter().enumerate().map(|(at, layer)| {
+        Arc::new(LowerDir::root(
+            at,
+            layer.root.clone(),
+            layer.stat.dev,
+            layer.stat.ino,
+        ))
+    });
+    let upper = stack.upper.as_ref().map(|upper| &upper.layer);
+    let top = upper.or_else(|| stack.lowers.first());
+    let top = top.ok_or_else(|| MountError::Other("lowerdir: no layer given".into()))?;
+    let impure = match upper {
+        Some(upper) => rules.of_dir(upper.root.at()).map(|marks| marks.impure),
+        None => Ok(false),
+    };
+    let impure = impure.map_err(|errno| MountError::Other(format!("upperdir: {errno}")))?;
+    Ok(table.make_root(
+        real_key(&top.stat),
+        NewNode {
+            kind: FileType::Dir,
+            ino: identity.ino(top.stat.dev, top.stat.ino),
+            lower: Lower::Dirs(lowers.collect()),
+            upper: upper.map(|upper| upper_of(&upper.stat)),
+            impure,
+            place: Place::Root,
+        },
+    ))
+}

@@ -1,0 +1,91 @@
+//! Attributes: of a node, of the filesystem.
+
+use std::sync::Arc;
+
+use crate::overlay::Overlay;
+use crate::overlay::node::handle::HandleId;
+use crate::overlay::node::{Node, NodeId};
+use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FsStat;
+use crate::sys::stat::Stat;
+
+/// What stat(2) shows: attributes of the top-most object under the merged identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Attr {
+    /// The inode number that users see.
+    pub ino: u64,
+    /// The link count that users see.
+    pub nlink: u32,
+    /// Everything else, as the top-most layer has it (2.5).
+    pub stat: Stat,
+}
+
+impl Overlay {
+    /// Attributes of a node.
+    ///
+    /// # Errors
+    /// ESTALE for an unknown node or one changed behind our back; those of the layer.
+    pub fn getattr(&self, id: NodeId, handle: Option<HandleId>) -> Result<Attr> {
+        let node = self.table.get(id)?;
+        // An open file that shows the current object answers without a walk to its name.
+        if let Some(file) = handle.and_then(|handle| self.handles.file(handle).ok()) {
+            let backing = file.backing.read().clone();
+            if backing.lower == node.upper().is_none() {
+                return Ok(self.attr(&node, &backing.file.stat()?));
+            }
+        }
+        let stat = self.stat(&node)?;
+        Ok(self.attr(&node, &stat))
+    }
+
+    /// Fresh attributes of a node's object.
+    pub(in crate::overlay) fn stat(&self, node: &Arc<Node>) -> Result<Stat> {
+        if node.is_dir() && node.upper().is_some() && node.is_orphan() {
+            let fd = node.orphan_fd().ok_or(Errno::ENOENT)?;
+            return fd.at().stat();
+        }
+        self.on_real(node, |at| at.stat().map(|stat| (stat, stat)))
+    }
+
+    /// What users see of these attributes.
+    pub(in crate::overlay) fn attr(&self, node: &Node, stat: &Stat) -> Attr {
+        let nlink = match node.is_dir() {
+            true if node.is_orphan() => 0,
+            true if node.is_merged() || self.static_nlink => 1,
+            // The last name is gone while the lower object, which keeps its links, is still open (15.2).
+            false if node.upper().is_none() && node.is_orphan() => 0,
+            _ => stat.nlink,
+        };
+        Attr {
+            ino: node.ino(),
+            nlink,
+            stat: *stat,
+        }
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// EINVAL when it is none.
+    pub fn readlink(&self, id: NodeId) -> Result<Vec<u8>> {
+        let node = self.table.get(id)?;
+        self.on_real(&node, |at| Ok((at.read_link()?, at.stat()?)))
+    }
+
+    /// Sizes of the filesystem that takes the changes, or of the top-most layer (19.1).
+    ///
+    /// # Errors
+    /// Those of statvfs.
+    pub fn statfs(&self) -> Result<FsStat> {
+        let lowers = || self.stack.lowers.iter();
+        let top = self
+            .stack
+            .upper
+            .as_ref()
+            .map(|upper| &upper.layer)
+            .or_else(|| lowers().next());
+        let mut stat = FsStat::of(&*top.ok_or(Errno::EIO)?.root)?;
+        stat.namelen = self.name_max;
+        Ok(stat)
+    }
+}

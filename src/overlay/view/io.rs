@@ -1,0 +1,154 @@
+//! Open files: read, seek, sync, and whatever else goes straight to the file of a layer.
+
+use std::sync::Arc;
+
+use crate::overlay::Overlay;
+use crate::overlay::node::handle::{Backing, FileHandle, HandleId};
+use crate::overlay::node::{Node, NodeId};
+use crate::overlay::options::SyncMode;
+use crate::sys::at::OpenMode;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FileFd;
+use crate::sys::stat::FileType;
+
+/// Where lseek(2) shall go; the other forms never reach a filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The next data.
+    Data,
+    /// The next hole.
+    Hole,
+}
+
+impl Overlay {
+    /// Opens the object that a node shows now and proves it to be the right one: a regular file that
+    /// was not replaced behind our back. A lower file is read without touching its access time.
+    pub(in crate::overlay) fn open_backing(
+        &self,
+        node: &Arc<Node>,
+        mode: OpenMode,
+    ) -> Result<Backing> {
+        if node.kind != FileType::File {
+            return Err(if node.is_dir() {
+                Errno::EISDIR
+            } else {
+                Errno::ENXIO
+            });
+        }
+        let lower = node.upper().is_none();
+        if lower && (mode.write || mode.truncate) {
+            return Err(Errno::EROFS);
+        }
+        let mode = OpenMode {
+            noatime: lower,
+            ..mode
+        };
+        let file = self.on_real(node, |at| {
+            let file = match at.open_file(mode) {
+                // Only the owner may ask for no access time.
+                Err(Errno::EPERM) if lower => at.open_file(OpenMode {
+                    noatime: false,
+                    ..mode
+                })?,
+                result => result?,
+            };
+            let stat = file.stat()?;
+            Ok((file, stat))
+        })?;
+        Ok(Backing {
+            file: Arc::new(file),
+            lower,
+        })
+    }
+
+    /// The file behind a handle: after a copy-up, an fd opened before reads the upper file (15.1).
+    pub(in crate::overlay) fn backing(&self, handle: &FileHandle) -> Result<Arc<FileFd>> {
+        let backing = handle.backing.read().clone();
+        if !backing.lower || handle.node.upper().is_none() {
+            return Ok(backing.file);
+        }
+        let fresh = self.open_backing(&handle.node, handle.mode)?;
+        let file = fresh.file.clone();
+        let old = std::mem::replace(&mut *handle.backing.write(), fresh);
+        drop(old);
+        Ok(file)
+    }
+
+    /// Reads into `buf`; short only at the end of the file.
+    ///
+    /// # Errors
+    /// EBADF; those of pread.
+    pub fn read(&self, handle: HandleId, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let handle = self.handles.file(handle)?;
+        self.backing(&handle)?.read_at(buf, offset)
+    }
+
+    /// lseek(2) to data or a hole.
+    ///
+    /// # Errors
+    /// ENXIO beyond the end; EBADF.
+    pub fn lseek(&self, handle: HandleId, offset: u64, whence: Seek) -> Result<u64> {
+        let handle = self.handles.file(handle)?;
+        let file = self.backing(&handle)?;
+        match whence {
+            Seek::Data => file.seek_data(offset),
+            Seek::Hole => file.seek_hole(offset),
+        }
+    }
+
+    /// Forces a file to disk. On a lower file there is nothing to do (18.1), and a volatile mount never
+    /// does (18.2).
+    ///
+    /// # Errors
+    /// EBADF; those of fsync.
+    pub fn fsync(&self, handle: HandleId, data_only: bool) -> Result<()> {
+        let handle = self.handles.file(handle)?;
+        let file = self.backing(&handle)?;
+        if self.sync == SyncMode::Volatile || handle.backing.read().lower {
+            return Ok(());
+        }
+        file.sync(data_only)
+    }
+
+    /// Forces a directory to disk.
+    ///
+    /// # Errors
+    /// EBADF; those of fsync.
+    pub fn fsyncdir(&self, handle: HandleId, data_only: bool) -> Result<()> {
+        let handle = self.handles.dir(handle)?;
+        if self.sync == SyncMode::Volatile || handle.node.is_orphan() {
+            return Ok(());
+        }
+        match self.upper_dir(&handle.node)? {
+            Some(dir) => dir.at().open_dir_file()?.sync(data_only),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes a file.
+    pub fn release(&self, handle: HandleId) {
+        self.handles.remove(handle);
+    }
+
+    /// The inode flags (FS_IOC_GETFLAGS) of a file or directory.
+    ///
+    /// # Errors
+    /// ENOTTY where the layer's filesystem has none.
+    pub fn inode_flags(&self, id: NodeId) -> Result<u32> {
+        let node = self.table.get(id)?;
+        self.open_for_flags(&node)?.inode_flags()
+    }
+
+    /// Opens a file or directory for an ioctl.
+    pub(in crate::overlay) fn open_for_flags(&self, node: &Arc<Node>) -> Result<FileFd> {
+        match node.kind {
+            FileType::Dir => self.real(node)?.at().open_dir_file(),
+            FileType::File => self.on_real(node, |at| {
+                let file = at.open_file(OpenMode::READ)?;
+                let stat = file.stat()?;
+                Ok((file, stat))
+            }),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Listing a directory: names by first occurrence from the top, whiteouts dropped
+//! (overlay-semantics 8, 3.7).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::layer::mark;
+use crate::overlay::Overlay;
+use crate::overlay::node::handle::{DirHandle, HandleId};
+use crate::overlay::node::listing::Listing;
+use crate::overlay::node::{DirState, Node, NodeId};
+use crate::overlay::view::lookup::Entry;
+use crate::sys::at::At;
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::getdents::DirEntry;
+use crate::sys::name::Name;
+use crate::sys::stat::FileType;
+
+/// One entry as readdir gives it.
+#[derive(Clone, Copy, Debug)]
+pub struct Dirent<'a> {
+    /// The name, `.` and `..` included.
+    pub name: &'a [u8],
+    /// The inode number that stat shows.
+    pub ino: u64,
+    /// The type.
+    pub kind: FileType,
+    /// Where the next call goes on: behind this entry.
+    pub next: u64,
+}
+
+/// Positions of `.` and `..`; the listing follows.
+const DOTS: usize = 2;
+
+/// The names of one directory while it is read.
+struct Builder<'a> {
+    overlay: &'a Overlay,
+    listing: Listing,
+    /// Positions whose inode number only a lookup can tell.
+    unsure: Vec<usize>,
+    /// Names that layers below cannot add; kept only while there are layers below.
+    seen: HashSet<Box<[u8]>>,
+}
+
+/// One layer's directory as it is read.
+struct Source<'a> {
+    dir: &'a DirFd,
+    dev: u64,
+    upper: bool,
+    /// Empty files may be whiteouts.
+    xattr_whiteouts: bool,
+    /// More layers follow.
+    more: bool,
+    impure: bool,
+    has_lower: bool,
+}
+
+impl Overlay {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// ENOTDIR; EACCES where the layers may not be read.
+    pub fn opendir(&self, id: NodeId) -> Result<HandleId> {
+        let node = self.dir_node(id)?;
+        Ok(self.handles.insert_dir(DirHandle {
+            node,
+            listing: Default::default(),
+        }))
+    }
+
+    /// Closes a directory.
+    pub fn releasedir(&self, handle: HandleId) {
+        self.handles.remove(handle);
+    }
+
+    /// Gives the entries from `offset` on to `emit` until it answers false. Offset 0 lists afresh; later
+    /// ones go on in the listing of that moment.
+    ///
+    /// # Errors
+    /// EBADF; those of reading the layers.
+    pub fn readdir(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        mut emit: impl FnMut(Dirent<'_>) -> bool,
+    ) -> Result<()> {
+        let handle = self.handles.dir(handle)?;
+        let listing = self.listing_of(&handle, offset)?;
+        let from = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        for at in from.. {
+            let Some(entry) = self.dirent(&handle.node, &listing, at) else {
+                break;
+            };
+            if !emit(entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Overlay::readdir`], with a lookup of each entry, counted if `emit` answers true. `.` and `..`
+    /// come without one, and so does a name that has gone meanwhile.
+    ///
+    /// # Errors
+    /// EBADF; those of reading the layers.
+    pub fn readdirplus(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        mut emit: impl FnMut(Dirent<'_>, Option<Entry>) -> bool,
+    ) -> Result<()> {
+        let handle = self.handles.dir(handle)?;
+        let node = &handle.node;
+        let listing = self.listing_of(&handle, offset)?;
+        let from = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        for at in from.. {
+            let Some(entry) = self.dirent(node, &listing, at) else {
+                break;
+            };
+            if at < DOTS {
+                if !emit(entry, None) {
+                    break;
+                }
+                continue;
+            }
+            let name = Name::new(entry.name)?;
+            let dir = node.dir.read();
+            let found = self.find(node, &name).unwrap_or_default();
+            let answer = found.as_ref().map(|(child, stat)| Entry {
+                id: child.id,
+                attr: self.attr(child, stat),
+            });
+            let added = emit(entry, answer);
+            if let (true, Some((child, _))) = (added, &found) {
+                self.table.enter(child);
+            }
+            drop(dir);
+            if !added {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn dirent<'a>(&self, node: &Arc<Node>, listing: &'a Listing, at: usize) -> Option<Dirent<'a>> {
+        let next = at as u64 + 1;
+        let dot = |name, ino| {
+            Some(Dirent {
+                name,
+                ino,
+                kind: FileType::Dir,
+                next,
+            })
+        };
+        match at {
+            0 => dot(b".", node.ino()),
+            1 => dot(
+                b"..",
+                node.name().map_or(node.ino(), |(parent, _)| parent.ino()),
+            ),
+            _ => {
+                let entry = listing.get(at - DOTS)?;
+                Some(Dirent {
+                    name: entry.name,
+                    ino: entry.ino,
+                    kind: entry.kind,
+                    next,
+                })
+            }
+        }
+    }
+
+    fn listing_of(&self, handle: &DirHandle, offset: u64) -> Result<Arc<Listing>> {
+        if offset > 0
+            && let Some(listing) = handle.listing.lock().clone()
+        {
+            return Ok(listing);
+        }
+        let listing = {
+            let state = handle.node.dir.read();
+            self.list(&handle.node, &state)?
+        };
+        *handle.listing.lock() = Some(listing.clone());
+        Ok(listing)
+    }
+
+    /// The listing of a directory; shared with whoever still reads the same version. The caller holds the
+    /// directory's lock and proves it by `state`.
+    pub(in crate::overlay) fn list(
+        &self,
+        node: &Arc<Node>,
+        state: &DirState,
+    ) -> Result<Arc<Listing>> {
+        {
+            let known = node.listing.lock();
+            if let (version, Some(listing)) = (known.0, known.1.upgrade())
+                && version == state.version
+            {
+                return Ok(listing);
+            }
+        }
+        let listing = Arc::new(self.build_listing(node)?);
+        *node.listing.lock() = (state.version, Arc::downgrade(&listing));
+        Ok(listing)
+    }
+
+    fn build_listing(&self, node: &Arc<Node>) -> Result<Listing> {
+        let mut builder = Builder {
+            overlay: self,
+            listing: Listing::default(),
+            unsure: Vec::new(),
+            seen: HashSet::new(),
+        };
+        if node.is_orphan() {
+            return Ok(builder.listing);
+        }
+        let lowers = node.lower_dirs();
+        if let (Some(dir), Some(upper)) = (self.upper_dir(node)?, node.upper()) {
+            builder.read(&Source {
+                dir: &dir,
+                dev: upper.dev,
+                upper: true,
+                xattr_whiteouts: false,
+                more: !lowers.is_empty(),
+                impure: node.is_impure(),
+                has_lower: node.has_lower(),
+            })?;
+        }
+        for (at, lower) in lowers.iter().enumerate() {
+            let more = at + 1 < lowers.len();
+            builder.read(&Source {
+                dir: &*self.lower_dir(lower)?,
+                dev: lower.dev,
+                upper: false,
+                xattr_whiteouts: lower.xattr_whiteouts,
+                more,
+                impure: false,
+                has_lower: true,
+            })?;
+        }
+        let Builder {
+            mut listing,
+            unsure,
+            ..
+        } = builder;
+        for at in unsure {
+            let Some(Ok(name)) = listing.get(at).map(|entry| Name::new(entry.name)) else {
+                continue;
+            };
+            if let Ok(Some((child, _))) = self.find(node, &name) {
+                listing.set_ino(at, child.ino());
+            }
+        }
+        Ok(listing)
+    }
+}
+
+impl Builder<'_> {
+    fn read(&mut self, source: &Source<'_>) -> Result<()> {
+        let mut removed_below = Vec::new();
+        let dir = source.dir.at().open_dir_file()?;
+        dir.for_each_entry(|entry| {
+            if let (true, Some(target)) = (self.overlay.rules.oci, mark::oci_target(entry.name)) {
+                removed_below.extend(target.map(Box::from));
+                return Ok(());
+            }
+            self.add(source, entry)
+        })?;
+        // A name beside its own `.wh.` file stays visible: the mark is for the layers below.
+        self.seen.extend(removed_below);
+        Ok(())
+    }
+
+    fn add(&mut self, source: &Source<'_>, entry: DirEntry<'_>) -> Result<()> {
+        if self.seen.contains(entry.name) {
+            return Ok(());
+        }
+        if source.more {
+            self.seen.insert(entry.name.into());
+        }
+        let Some(kind) = self.visible(source, entry)? else {
+            return Ok(());
+        };
+        // An upper entry may carry the number of what it was copied up from or is merged with (8.4).
+        let merged = kind == FileType::Dir && source.has_lower;
+        if source.upper && (source.impure || merged) {
+            self.unsure.push(self.listing.len());
+        }
+        let ino = self.overlay.identity.ino(source.dev, entry.ino);
+        self.listing.push(entry.name, ino, kind);
+        Ok(())
+    }
+
+    /// The type of an entry, `None` for a whiteout.
+    fn visible(&self, source: &Source<'_>, entry: DirEntry<'_>) -> Result<Option<FileType>> {
+        let doubtful = match entry.kind {
+            Some(FileType::Char) | None => true,
+            Some(FileType::File) => source.xattr_whiteouts,
+            Some(_) => false,
+        };
+        if !doubtful {
+            return Ok(entry.kind);
+        }
+        let name = Name::new(entry.name)?;
+        let at = At::child(source.dir, &name);
+        let stat = match at.stat() {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let whiteout = mark::is_whiteout_device(&stat)
+            || (stat.kind == FileType::File && self.overlay.rules.of_file(at, &stat)?.whiteout);
+        Ok((!whiteout).then_some(stat.kind))
+    }
+}

@@ -1,0 +1,13 @@
+//! What the merged tree looks like: reads layers, changes nothing.
+//!
+//! What does not live here: copy-up and every other change (`change`), which may import this room and
+//! not the other way round. Read [`merge`] first: it is the meaning of an overlay in one page. Then
+//! [`lookup`] and [`list`].
+
+pub mod attr;
+pub mod changes;
+pub mod io;
+pub mod list;
+pub mod lookup;
+pub mod merge;
+pub mod xattr;

@@ -1,0 +1,49 @@
+//! Reading extended attributes: our own marks are invisible, a user's that look like them are
+//! unescaped (overlay-semantics 17).
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::layer::keys;
+use crate::overlay::Overlay;
+use crate::overlay::node::NodeId;
+use crate::sys::errno::{Errno, Result};
+
+/// Validates an attribute name.
+pub(in crate::overlay) fn xattr_name(name: &OsStr) -> Result<CString> {
+    CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)
+}
+
+impl Overlay {
+    /// Reads an attribute into `value` and returns its size; an empty buffer asks for the size alone.
+    ///
+    /// # Errors
+    /// ENODATA, ERANGE, EOPNOTSUPP.
+    pub fn getxattr(&self, id: NodeId, name: &OsStr, value: &mut [u8]) -> Result<usize> {
+        let node = self.table.get(id)?;
+        let name = xattr_name(name)?;
+        // A mark that has no form on disk for users is not there for them.
+        let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
+        self.real(&node)?.at().get_xattr_into(&name, value)
+    }
+
+    /// All attribute names that the caller may see, each ended by a NUL. `admin` callers see `trusted.*`.
+    ///
+    /// # Errors
+    /// Those of listxattr.
+    pub fn listxattr(&self, id: NodeId, admin: bool) -> Result<Vec<u8>> {
+        let node = self.table.get(id)?;
+        let mut list = Vec::new();
+        let real = self.real(&node)?;
+        let names = real.at().list_xattrs()?;
+        let may_see = |name: &CStr| admin || !name.to_bytes().starts_with(b"trusted.");
+        for name in names
+            .iter()
+            .filter_map(keys::shown)
+            .filter(|name| may_see(name))
+        {
+            list.extend_from_slice(name.to_bytes_with_nul());
+        }
+        Ok(list)
+    }
+}
