@@ -1,31 +1,43 @@
 //! Where the command line meets the overlay: options in, a filesystem and its changes out.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-use super::changes::Change;
+use super::changes::{Change, Kind};
 use super::failure::Failure;
-use crate::fs::stub::{Overlay, Stub};
+use crate::fs::adapter::Adapter;
+use crate::overlay::Overlay;
 use crate::overlay::options::Options;
+use crate::overlay::view::changes::ChangeKind;
 
 /// Opens the layers.
 ///
 /// # Errors
 /// One line that names path and option.
 pub fn open(options: &Options) -> Result<Arc<Overlay>, Failure> {
-    Overlay::open(options)
-        .map(Arc::new)
-        .map_err(Failure::failed)
+    Overlay::new(options).map(Arc::new).map_err(Failure::failed)
 }
 
 /// What answers the kernel.
-pub fn filesystem(overlay: &Arc<Overlay>) -> Stub {
-    Stub::new(Arc::clone(overlay))
+pub fn filesystem(overlay: &Arc<Overlay>, options: &Options) -> Adapter {
+    Adapter::new(Arc::clone(overlay), options.timeout, !options.noacl)
 }
 
 /// What was changed since the upper layer was empty.
 ///
 /// # Errors
 /// One line.
-pub fn changes(_: &Overlay) -> Result<Vec<Change>, Failure> {
-    Ok(Vec::new())
+pub fn changes(overlay: &Overlay) -> Result<Vec<Change>, Failure> {
+    let changes = overlay.changes().map_err(Failure::failed)?;
+    let shown = |change: crate::overlay::view::changes::Change| Change {
+        kind: match change.kind {
+            ChangeKind::Added => Kind::Added,
+            ChangeKind::Modified => Kind::Modified,
+            ChangeKind::Deleted => Kind::Deleted,
+        },
+        path: OsString::from_vec(change.path).into(),
+        directory: change.dir,
+    };
+    Ok(changes.into_iter().map(shown).collect())
 }

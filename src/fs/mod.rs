@@ -1,4 +1,5 @@
 //! Room `fs`.
 
+pub mod adapter;
+mod convert;
 pub mod session;
-pub mod stub;

@@ -19,13 +19,6 @@ pub(in crate::overlay) struct LockedDir<'a> {
     state: WriteGuard<'a, DirState, { rank::DIR }>,
 }
 
-impl LockedDir<'_> {
-    /// The directory's state, for listing it under this lock.
-    pub fn state(&self) -> &DirState {
-        &self.state
-    }
-}
-
 impl Drop for LockedDir<'_> {
     fn drop(&mut self) {
         // Whoever took the lock changed something, or may have: listings are made anew.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::HandleId;
-use crate::overlay::node::{Node, NodeId};
+use crate::overlay::node::{Lower, Node, NodeId, ROOT};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FsStat;
 use crate::sys::stat::Stat;
@@ -16,6 +16,8 @@ pub struct Attr {
     pub ino: u64,
     /// The link count that users see.
     pub nlink: u32,
+    /// They may be remembered. Not so where the number is not the node's own, or will change at copy-up.
+    pub cacheable: bool,
     /// Everything else, as the top-most layer has it (2.5).
     pub stat: Stat,
 }
@@ -56,9 +58,12 @@ impl Overlay {
             false if node.upper().is_none() && node.is_orphan() => 0,
             _ => stat.nlink,
         };
+        let shared = matches!(node.lower, Lower::Object { shared: true, .. });
+        let own_number = node.id == ROOT || node.ino() == node.id.0;
         Attr {
             ino: node.ino(),
             nlink,
+            cacheable: own_number && !(shared && node.upper().is_none()),
             stat: *stat,
         }
     }

@@ -30,6 +30,13 @@ pub struct Dirent<'a> {
     pub next: u64,
 }
 
+impl Dirent<'_> {
+    /// Is it `.` or `..`?
+    pub fn is_dot(&self) -> bool {
+        matches!(self.name, b"." | b"..")
+    }
+}
+
 /// Positions of `.` and `..`; the listing follows.
 const DOTS: usize = 2;
 

@@ -57,16 +57,6 @@ impl Seen {
             Resolved::Dir(parts) => parts.first(),
         }
     }
-
-    /// Does a lower layer contribute?
-    pub fn has_lower(&self) -> bool {
-        let lower = |part: &Part| !self.has_upper || part.layer > 0;
-        match &self.resolved {
-            Resolved::Nothing => false,
-            Resolved::NonDir { part, .. } => lower(part),
-            Resolved::Dir(parts) => parts.iter().any(lower),
-        }
-    }
 }
 
 impl Overlay {

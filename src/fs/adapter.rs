@@ -1,0 +1,706 @@
+//! `impl fuser::Filesystem`: decode, call one verb of the [`Overlay`], reply. A panic below is logged
+//! and answered with EIO; the mount lives on.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::convert;
+use crate::overlay::Overlay;
+use crate::overlay::change::create::Caller;
+use crate::overlay::change::rename::Rename;
+use crate::overlay::change::setattr::SetAttr;
+use crate::overlay::node::NodeId;
+use crate::overlay::node::handle::HandleId;
+use crate::overlay::view::attr::Attr;
+use crate::overlay::view::io::Seek;
+use crate::overlay::view::lookup::Entry;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::xattr::XattrMode;
+
+/// How long names and attributes stay valid when nobody else changes the layers: for ever, in the
+/// kernel's arithmetic.
+const FOREVER: Duration = Duration::from_secs(1 << 32);
+/// Largest write and read the kernel sends in one request (its own limit on a stock system).
+const MAX_WRITE_BYTES: u32 = 1 << 20;
+/// Requests the kernel may keep in flight in the background: readahead, releases, forgets.
+const MAX_BACKGROUND: u16 = 64;
+/// Nothing is reused while the kernel knows it, so generations tell nothing.
+const GENERATION: Generation = Generation(0);
+
+const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
+/// The FUSE side of a mount.
+#[derive(Debug)]
+pub struct Adapter {
+    overlay: Arc<Overlay>,
+    ttl: Duration,
+    acl: bool,
+}
+
+impl Adapter {
+    /// `timeout`: how long the kernel may keep names and attributes; `None` is for ever. `acl`: POSIX ACLs
+    /// are kept and enforced.
+    pub fn new(overlay: Arc<Overlay>, timeout: Option<Duration>, acl: bool) -> Adapter {
+        Adapter {
+            overlay,
+            ttl: timeout.unwrap_or(FOREVER),
+            acl,
+        }
+    }
+
+    /// How long attributes may be kept. Those of a node that shares its number with another are asked for
+    /// each time: only that answer carries the true number.
+    fn attr_ttl(&self, attr: &Attr) -> Duration {
+        if attr.cacheable {
+            self.ttl
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn entry(&self, result: Result<Entry>, reply: ReplyEntry) {
+        match result {
+            Ok(entry) => {
+                let attr = convert::entry_attr(entry.id, &entry.attr);
+                reply.entry_with_ttls(&self.attr_ttl(&entry.attr), &self.ttl, &attr, GENERATION);
+            }
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn attr(&self, result: Result<Attr>, reply: ReplyAttr) {
+        match result {
+            Ok(attr) => reply.attr(&self.attr_ttl(&attr), &convert::attr(&attr)),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+}
+
+/// Runs a verb; a panic in it is a bug of ours and an I/O error for the caller.
+fn run<T>(verb: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(verb)).unwrap_or_else(|_| {
+        log::error!("a request failed by a bug in plyfs; see the panic message above");
+        Err(Errno::EIO)
+    })
+}
+
+fn empty(result: Result<()>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(convert::errno(errno)),
+    }
+}
+
+fn written(result: Result<usize>, reply: ReplyWrite) {
+    match result {
+        Ok(len) => reply.written(u32::try_from(len).unwrap_or(u32::MAX)),
+        Err(errno) => reply.error(convert::errno(errno)),
+    }
+}
+
+fn xattr(result: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
+    match result {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() <= size as usize => reply.data(&value),
+        Ok(_) => reply.error(fuser::Errno::ERANGE),
+        Err(errno) => reply.error(convert::errno(errno)),
+    }
+}
+
+fn node(ino: INodeNo) -> NodeId {
+    NodeId(ino.0)
+}
+
+fn handle(fh: FileHandle) -> HandleId {
+    HandleId(fh.0)
+}
+
+fn caller(req: &Request, umask: u32) -> Caller {
+    Caller {
+        uid: req.uid(),
+        gid: req.gid(),
+        umask,
+    }
+}
+
+/// Only the superuser keeps set-id bits on a file that is cut. The kernel knows more (CAP_FSETID), but
+/// fuser 0.18 does not pass it on.
+fn kills_set_id(req: &Request) -> bool {
+    req.uid() != 0
+}
+
+thread_local! {
+    /// The buffer of this thread's reads.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let mut wanted = InitFlags::FUSE_ASYNC_READ
+            | InitFlags::FUSE_BIG_WRITES
+            | InitFlags::FUSE_ATOMIC_O_TRUNC
+            | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_HAS_IOCTL_DIR
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_NO_EXPORT_SUPPORT;
+        wanted.set(InitFlags::FUSE_POSIX_ACL, self.acl);
+        // What an older kernel lacks costs speed or exactness, not the mount.
+        if let Err(missing) = config.add_capabilities(wanted & config.capabilities()) {
+            log::warn!("the kernel refuses {missing:?}");
+        }
+        if let Err(nearest) = config.set_max_write(MAX_WRITE_BYTES) {
+            log::debug!("largest write is {nearest} bytes");
+        }
+        if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
+            log::debug!("background requests limited to {nearest}");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match run(|| self.overlay.lookup(node(parent), name)) {
+            // Node 0 with a time to live: the kernel remembers that there is nothing.
+            Err(Errno::ENOENT) => {
+                reply.entry(&self.ttl, &convert::dot_attr(0), GENERATION);
+            }
+            result => self.entry(result, reply),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        // Nobody waits for an answer.
+        if let Err(errno) = run(|| {
+            self.overlay.forget(node(ino), nlookup);
+            Ok(())
+        }) {
+            log::error!("forget: {errno}");
+        }
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.attr(
+            run(|| self.overlay.getattr(node(ino), fh.map(handle))),
+            reply,
+        );
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = SetAttr {
+            perm: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            size,
+            atime: convert::set_time(atime),
+            mtime: convert::set_time(mtime),
+            kill_set_id: kills_set_id(req),
+        };
+        self.attr(
+            run(|| self.overlay.setattr(node(ino), set, fh.map(handle))),
+            reply,
+        );
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match run(|| self.overlay.readlink(node(ino))) {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let caller = caller(req, umask);
+        self.entry(
+            run(|| self.overlay.mknod(node(parent), name, mode, rdev, caller)),
+            reply,
+        );
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let caller = caller(req, umask);
+        self.entry(
+            run(|| self.overlay.mkdir(node(parent), name, mode, caller)),
+            reply,
+        );
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(run(|| self.overlay.unlink(node(parent), name)), reply);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(run(|| self.overlay.rmdir(node(parent), name)), reply);
+    }
+
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        link_name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let (caller, target) = (caller(req, 0), target.as_os_str().as_bytes());
+        self.entry(
+            run(|| {
+                self.overlay
+                    .symlink(node(parent), link_name, target, caller)
+            }),
+            reply,
+        );
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let result = run(|| {
+            let how = Rename::from_raw(flags.bits())?;
+            self.overlay
+                .rename(node(parent), name, node(newparent), newname, how)
+        });
+        empty(result, reply);
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        self.entry(
+            run(|| self.overlay.link(node(ino), node(newparent), newname)),
+            reply,
+        );
+    }
+
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match run(|| self.overlay.open(node(ino), flags.0, kills_set_id(req))) {
+            // All changes come through this mount, so what the kernel has cached stays true.
+            Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let caller = caller(req, umask);
+        match run(|| self.overlay.create(node(parent), name, mode, flags, caller)) {
+            Ok((entry, handle)) => {
+                let attr = convert::entry_attr(entry.id, &entry.attr);
+                let (ttl, fh) = (self.attr_ttl(&entry.attr), FileHandle(handle.0));
+                reply.created(&ttl, &attr, GENERATION, fh, FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match run(|| self.overlay.read(handle(fh), &mut buffer[..size], offset)) {
+                Ok(len) => reply.data(&buffer[..len]),
+                Err(errno) => reply.error(convert::errno(errno)),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        written(
+            run(|| self.overlay.write(handle(fh), data, offset, kill)),
+            reply,
+        );
+    }
+
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        // Writes went through when they were made: the kernel need not ask again.
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let result = run(|| {
+            self.overlay.release(handle(fh));
+            Ok(())
+        });
+        empty(result, reply);
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        empty(run(|| self.overlay.fsync(handle(fh), datasync)), reply);
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match run(|| self.overlay.opendir(node(ino))) {
+            // The kernel drops its copy by itself when it sends a change of the directory.
+            Ok(handle) => reply.opened(
+                FileHandle(handle.0),
+                FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
+            ),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let result = run(|| {
+            self.overlay.readdir(handle(fh), offset, |entry| {
+                let name = OsStr::from_bytes(entry.name);
+                !reply.add(
+                    INodeNo(entry.ino),
+                    entry.next,
+                    convert::kind(entry.kind),
+                    name,
+                )
+            })
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let result = run(|| {
+            self.overlay
+                .readdirplus(handle(fh), offset, |dirent, entry| {
+                    let (ttl, attr) = match entry {
+                        Some(entry) if entry.attr.cacheable => (self.ttl, entry),
+                        Some(entry) => (Duration::ZERO, entry),
+                        None if dirent.is_dot() => {
+                            let attr = convert::dot_attr(dirent.ino);
+                            let (ino, name) = (INodeNo(dirent.ino), OsStr::from_bytes(dirent.name));
+                            return !reply.add(
+                                ino,
+                                dirent.next,
+                                name,
+                                &Duration::ZERO,
+                                &attr,
+                                GENERATION,
+                            );
+                        }
+                        // Gone since the listing was made.
+                        None => return true,
+                    };
+                    let attr = convert::entry_attr(attr.id, &attr.attr);
+                    let name = OsStr::from_bytes(dirent.name);
+                    !reply.add(attr.ino, dirent.next, name, &ttl, &attr, GENERATION)
+                })
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let result = run(|| {
+            self.overlay.releasedir(handle(fh));
+            Ok(())
+        });
+        empty(result, reply);
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        empty(run(|| self.overlay.fsyncdir(handle(fh), datasync)), reply);
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        match run(|| self.overlay.statfs()) {
+            Ok(s) => reply.statfs(
+                s.blocks,
+                s.bfree,
+                s.bavail,
+                s.files,
+                s.ffree,
+                small(s.bsize),
+                small(s.namelen),
+                small(s.frsize),
+            ),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let result = run(|| {
+            let mode = XattrMode::from_raw(flags)?;
+            self.overlay.setxattr(node(ino), name, value, mode)
+        });
+        empty(result, reply);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let mut value = vec![0; size as usize];
+        match run(|| self.overlay.getxattr(node(ino), name, &mut value)) {
+            Ok(len) if size == 0 => reply.size(u32::try_from(len).unwrap_or(u32::MAX)),
+            Ok(len) => reply.data(&value[..len]),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        xattr(
+            run(|| self.overlay.listxattr(node(ino), req.uid() == 0)),
+            size,
+            reply,
+        );
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(run(|| self.overlay.removexattr(node(ino), name)), reply);
+    }
+
+    fn access(&self, _req: &Request, ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        // With default_permissions, which every mount has, the kernel decides and does not ask.
+        empty(
+            run(|| self.overlay.getattr(node(ino), None).map(drop)),
+            reply,
+        );
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        let result = run(|| match (cmd, in_data.first_chunk::<4>()) {
+            (FS_IOC_GETFLAGS, _) => self
+                .overlay
+                .inode_flags(node(ino))
+                .map(|flags| flags.to_ne_bytes().to_vec()),
+            (FS_IOC_SETFLAGS, Some(flags)) => self
+                .overlay
+                .set_inode_flags(node(ino), u32::from_ne_bytes(*flags))
+                .map(|()| Vec::new()),
+            _ => Err(Errno::ENOTTY),
+        });
+        match result {
+            Ok(out) => reply.ioctl(0, &out),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = mode.cast_unsigned();
+        empty(
+            run(|| self.overlay.fallocate(handle(fh), mode, offset, length)),
+            reply,
+        );
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let result = run(|| {
+            let whence = match whence {
+                SEEK_DATA => Seek::Data,
+                SEEK_HOLE => Seek::Hole,
+                _ => return Err(Errno::EINVAL),
+            };
+            let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            self.overlay.lseek(handle(fh), offset, whence)
+        });
+        match result {
+            Ok(offset) => reply.offset(offset.cast_signed()),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        _ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let (from, to) = (handle(fh_in), handle(fh_out));
+        written(
+            run(|| {
+                self.overlay
+                    .copy_file_range(from, offset_in, to, offset_out, len)
+            }),
+            reply,
+        );
+    }
+}
