@@ -42,6 +42,7 @@ const GENERATION: Generation = Generation(0);
 
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
@@ -628,6 +629,11 @@ impl Filesystem for Adapter {
                 .overlay
                 .inode_flags(node(ino))
                 .map(|flags| flags.to_ne_bytes().to_vec()),
+            // The kernel asks this way before it lets anybody set flags.
+            (FS_IOC_FSGETXATTR, _) => self
+                .overlay
+                .inode_flags(node(ino))
+                .map(|flags| convert::fsxattr(flags).to_vec()),
             (FS_IOC_SETFLAGS, Some(flags)) => self
                 .overlay
                 .set_inode_flags(node(ino), u32::from_ne_bytes(*flags))
