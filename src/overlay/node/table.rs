@@ -80,6 +80,15 @@ impl NodeTable {
         node
     }
 
+    /// The node of an object that was just made on disk. One that is known by its key stands for an object
+    /// that was removed behind our back and whose inode number came back: it is not found any more.
+    pub fn make(self: &Arc<Self>, key: Key, new: impl FnOnce() -> NewNode) -> Arc<Node> {
+        if let Some(stale) = self.find(&key) {
+            self.forget_key(&stale);
+        }
+        self.find_or_make(key, new)
+    }
+
     /// The root node, under its fixed id and for ever.
     pub fn make_root(self: &Arc<Self>, key: Key, new: NewNode) -> Arc<Node> {
         let node = Arc::new(Node::new(ROOT, key.clone(), new, self));
@@ -265,6 +274,17 @@ mod tests {
         drop(table.forget(NodeId(5), 1));
         assert!(table.find(&key(5)).is_none());
         assert_eq!(table.get(NodeId(5)).err(), Some(Errno::ESTALE));
+    }
+
+    #[test]
+    fn a_new_object_is_not_an_old_node() {
+        let table = table();
+        let old = table.find_or_make(key(5), || new_node(5));
+        let new = table.make(key(5), || new_node(5));
+        assert_ne!(old.id, new.id);
+        assert!(Arc::ptr_eq(&table.find(&key(5)).unwrap(), &new));
+        drop(old);
+        assert!(Arc::ptr_eq(&table.find(&key(5)).unwrap(), &new));
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl Overlay {
         name: &Name,
         stat: &Stat,
     ) -> Arc<Node> {
-        self.table.find_or_make(real_key(stat), || NewNode {
+        self.table.make(real_key(stat), || NewNode {
             kind: stat.kind,
             ino: self.identity.ino(stat.dev, stat.ino),
             lower: Lower::None,
