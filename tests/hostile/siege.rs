@@ -140,6 +140,13 @@ pub struct Inside {
 }
 
 impl Inside {
+    /// One more of the same, for a thread.
+    pub fn another(&self) -> Inside {
+        Inside {
+            root: self.root.try_clone().expect("duplicate an fd"),
+        }
+    }
+
     fn open(root: &Path) -> Inside {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Inside {
