@@ -11,11 +11,7 @@ fn t107_private_xattrs() {
     )
     .lowers(2)
     .layers(|l| {
-        l.lower(1)
-            .opaque("d", "y")
-            .file("d/f", "x")
-            .file("g", "x")
-            .xattr("g", "user.overlay.mine", "1");
+        l.lower(1).opaque("d", "y").file("d/f", "x").file("g", "x");
         l.lower(1).xattr("g", "trusted.overlay.overlay.nested", "2");
     })
     .steps(|s| {
@@ -35,6 +31,39 @@ fn t107_private_xattrs() {
         s.getx("g", "trusted.overlay.nested").is("2");
         s.chmod("g", 0o600).ok();
         s.getx("g", "trusted.overlay.nested").is("2");
+    });
+}
+
+#[test]
+fn t107_both_namespaces() {
+    Scenario::new(
+        "T107",
+        "names of the other namespace are hidden as well, and not copied up (25.2, 25.3)",
+    )
+    .layers(|l| {
+        l.lower(1)
+            .file("f", "x")
+            .xattr("f", "user.overlay.mine", "1")
+            .xattr("f", "user.overlayx", "2");
+    })
+    .steps(|s| {
+        s.listx("f")
+            .differs("25.2", "user.overlay.mine user.overlayx", "user.overlayx");
+        s.getx("f", "user.overlay.mine")
+            .differs("25.2", "1", "ENODATA");
+        s.chmod("f", 0o600).ok();
+        let copied = super::support::snapshot::xattrs(&s.layers.upper().at("f")).unwrap();
+        let mark = copied.contains_key("user.overlay.mine");
+        s.check("the mark is copied up", mark)
+            .differs("25.3", "true", "false");
+        s.setx("f", "user.overlay.new", "3").ok();
+        s.getx("f", "user.overlay.new").is("3");
+        let written = super::support::snapshot::xattrs(&s.layers.upper().at("f")).unwrap();
+        let escaped = written.contains_key("user.overlay.overlay.new");
+        s.check("a new one is escaped", escaped)
+            .differs("25.2", "false", "true");
+        // Leave the same tree behind.
+        s.unlink("f").ok();
     });
 }
 

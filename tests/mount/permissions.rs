@@ -222,39 +222,3 @@ fn t104_acls() {
         s.getx("d/inherits", "system.posix_acl_access").noted();
     });
 }
-
-#[test]
-fn t105_immutable_lower_file() {
-    fn chattr(s: &mut Steps, how: &str, path: &str) {
-        let ran = super::support::env::run("chattr", &[how, &s.at(path).to_string_lossy()]);
-        s.act(
-            format!("chattr {how} {path}"),
-            ran.map_err(std::io::Error::other),
-        )
-        .ok();
-    }
-    Scenario::new(
-        "T105",
-        "an immutable lower file is immutable through the mount; chattr -i frees it (16.4)",
-    )
-    .on_ext4()
-    .layers(|l| {
-        let path = l
-            .lower(1)
-            .file("f", "x")
-            .times("f", 1_000_000_000, 0)
-            .at("f");
-        super::support::env::run("chattr", &["+i", &path.to_string_lossy()]).unwrap();
-    })
-    .steps(|s| {
-        s.chmod("f", 0o600).fails(Errno::PERM);
-        s.unlink("f").fails(Errno::PERM);
-        s.link("f", "g").fails(Errno::PERM);
-        s.rename("f", "g").fails(Errno::PERM);
-        s.open("f", "w").fails(Errno::PERM);
-        s.ls_upper(".").is("");
-        chattr(s, "-i", "f");
-        s.chmod("f", 0o600).ok();
-        s.unlink("f").ok();
-    });
-}
