@@ -316,18 +316,19 @@ impl Loose {
     }
 
     fn finish(mut self) -> Result<MountOrder, Failure> {
+        let first = self.places.first().map(|place| place.display().to_string());
         let Some(target) = self.places.pop() else {
             return Err(self.usage("no mount point given"));
         };
+        if let (Style::Unnamed, [], Some(first)) = (self.style, &*self.order.options, first) {
+            let what = format!("{first} is no subcommand, and no -o was given");
+            return Err(self.usage(&what));
+        }
         if let Some(source) = self.places.pop() {
             self.order.source = source;
         }
         if let Some(third) = self.places.pop() {
             return Err(self.usage(&format!("too many arguments: {}", third.display())));
-        }
-        if self.style == Style::Unnamed && self.order.options.is_empty() {
-            let what = format!("{} is no subcommand, and no -o was given", target.display());
-            return Err(self.usage(&what));
         }
         self.order.target = target.into();
         Ok(self.order)

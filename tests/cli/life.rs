@@ -1,0 +1,273 @@
+//! Birth, life and end of a mount: daemon, signals, fast cycles, and whose mount is whose.
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::tool::{Place, in_place, signal, wait_until};
+
+#[test]
+fn a_daemon_keeps_nothing_of_its_caller() {
+    in_place("a_daemon_keeps_nothing_of_its_caller", |place| {
+        // Two more ends of the pipe, which only the end of all their holders closes; `said` waits for that.
+        let script = format!(
+            "umask 077; exec 7>&1 9>&2; exec {} mount -o {} m",
+            env!("CARGO_BIN_EXE_plyfs"),
+            place.options()
+        );
+        place.program("sh", &["-c", &script]).worked();
+        let pid = place.daemon();
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+        let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+        let stat = read("stat");
+        let after_name = stat.rsplit(") ").next().unwrap();
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        assert_eq!(fields[3], pid.to_string(), "a session of its own");
+        assert_eq!(fields[4], "0", "no terminal");
+        assert_eq!(link("cwd").to_str(), Some("/"));
+        let umask = read("status");
+        assert!(umask.contains("Umask:\t0000"), "{umask}");
+        for fd in ["0", "1", "2"] {
+            assert_eq!(link(&format!("fd/{fd}")).to_str(), Some("/dev/null"));
+        }
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let target = fs::read_link(entry.unwrap().path()).unwrap_or_default();
+            assert!(!target.to_string_lossy().starts_with("pipe:"), "{target:?}");
+        }
+        let limits = read("limits");
+        let files = limits
+            .lines()
+            .find(|l| l.starts_with("Max open files"))
+            .unwrap();
+        let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+        assert_eq!(
+            numbers[0], numbers[1],
+            "the soft limit of files is the hard one"
+        );
+        place.plyfs(&["umount", "m"]).worked();
+        place.daemons_end();
+    });
+}
+
+#[test]
+fn it_returns_when_it_serves() {
+    in_place("it_returns_when_it_serves", |place| {
+        for _ in 0..20 {
+            place.mount();
+            assert_eq!(fs::read_to_string(place.at("m/both")).unwrap(), "upper one");
+            assert_eq!(fs::read_to_string(place.at("m/low")).unwrap(), "low");
+            place.plyfs(&["umount", "m"]).worked();
+        }
+    });
+}
+
+#[test]
+fn sixty_fast_cycles() {
+    in_place("sixty_fast_cycles", |place| {
+        for round in 0..60 {
+            place.mount();
+            assert_eq!(place.mounts_at("m"), ["fuse.plyfs"], "round {round}");
+            fs::write(place.at("m/round"), round.to_string()).unwrap();
+            assert_eq!(
+                fs::read_to_string(place.at("m/round")).unwrap(),
+                round.to_string()
+            );
+            place.umount_now("m");
+            assert_eq!(place.mounts_at("m"), [""; 0], "round {round}");
+            assert!(!place.at("m/round").exists());
+        }
+        place.daemons_end();
+        assert_eq!(fs::read_to_string(place.at("u/round")).unwrap(), "59");
+    });
+}
+
+#[test]
+fn what_is_mounted_after_us_stays() {
+    in_place("what_is_mounted_after_us_stays", |place| {
+        for round in 0..40 {
+            place.mount();
+            place.umount_now("m");
+            rustix::mount::mount_bind(place.at("l2"), place.at("m")).unwrap();
+            place.daemons_end();
+            assert!(place.at("m/low").exists(), "round {round}");
+            place.umount_now("m");
+        }
+    });
+}
+
+#[test]
+fn signals_unmount() {
+    in_place("signals_unmount", |place| {
+        for kind in [Signal::TERM, Signal::INT] {
+            place.mount();
+            let pid = place.daemon();
+            // Neither ends it.
+            signal(pid, Signal::HUP);
+            signal(pid, Signal::PIPE);
+            signal(pid, Signal::USR1);
+            assert!(place.at("m/top").exists());
+            signal(pid, kind);
+            place.daemons_end();
+            assert_eq!(place.mounts_at("m"), [""; 0]);
+        }
+    });
+}
+
+#[test]
+fn a_signal_to_a_busy_mount_detaches_it() {
+    in_place("a_signal_to_a_busy_mount_detaches_it", |place| {
+        place.mount();
+        let file = fs::File::open(place.at("m/top")).unwrap();
+        signal(place.daemon(), Signal::TERM);
+        wait_until("the unmount", || place.mounts_at("m").is_empty());
+        assert_eq!(std::io::read_to_string(&file).unwrap(), "top");
+        assert_eq!(place.daemons().len(), 1);
+        drop(file);
+        place.daemons_end();
+    });
+}
+
+#[test]
+fn a_signal_touches_no_other_mount() {
+    in_place("a_signal_touches_no_other_mount", |place| {
+        place.mount();
+        let pid = place.daemon();
+        place.tmpfs("m");
+        fs::write(place.at("m/other"), "").unwrap();
+        signal(pid, Signal::TERM);
+        // The answer to this comes after the one to the first, from the same thread.
+        signal(pid, Signal::USR1);
+        wait_until("the signals to be taken", || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let pending = status.lines().find(|l| l.starts_with("ShdPnd:")).unwrap();
+            pending.ends_with("0000000000000000")
+        });
+        assert!(place.at("m/other").exists());
+        assert_eq!(place.mounts_at("m"), ["fuse.plyfs", "tmpfs"]);
+        place.umount_now("m");
+        assert!(place.at("m/top").exists());
+        signal(pid, Signal::TERM);
+        place.daemons_end();
+        assert_eq!(place.mounts_at("m"), [""; 0]);
+    });
+}
+
+// T138
+#[test]
+fn unmounted_layers_are_free() {
+    in_place("unmounted_layers_are_free", |place| {
+        for _ in 0..10 {
+            let layers = place.tmpfs("layers");
+            for dir in ["l", "u", "w"] {
+                fs::create_dir(layers.join(dir)).unwrap();
+            }
+            fs::write(layers.join("l/file"), "x").unwrap();
+            let options = "lowerdir=layers/l,upperdir=layers/u,workdir=layers/w";
+            place.plyfs(&["mount", "-o", options, "m"]).worked();
+            fs::write(place.at("m/file"), "y").unwrap();
+            fs::write(place.at("m/new"), "z").unwrap();
+            place.plyfs(&["umount", "m"]).worked();
+            assert_eq!(place.daemons(), [0; 0]);
+            place
+                .umount(&layers)
+                .expect("nobody uses the layers any more");
+        }
+    });
+}
+
+// T126
+#[test]
+fn a_mount_in_use_is_unmounted_lazily_or_not() {
+    in_place("a_mount_in_use_is_unmounted_lazily_or_not", |place| {
+        place.mount();
+        let file = fs::File::open(place.at("m/top")).unwrap();
+        place
+            .plyfs(&["umount", "m"])
+            .failed(1, &["m", "busy", "--lazy"]);
+        assert_eq!(place.mounts_at("m"), ["fuse.plyfs"]);
+        place.plyfs(&["umount", "--lazy", "m"]).worked();
+        assert_eq!(place.mounts_at("m"), [""; 0]);
+        assert_eq!(std::io::read_to_string(&file).unwrap(), "top");
+        drop(file);
+        place.daemons_end();
+    });
+}
+
+#[test]
+fn umount_takes_only_ours() {
+    in_place("umount_takes_only_ours", |place| {
+        place.tmpfs("m");
+        place
+            .plyfs(&["umount", "m"])
+            .failed(1, &["m", "not mounted"]);
+        assert_eq!(place.mounts_at("m"), ["tmpfs"]);
+        place.umount_now("m");
+    });
+}
+
+#[test]
+fn a_dead_mount_is_named_and_taken_away() {
+    in_place("a_dead_mount_is_named_and_taken_away", |place| {
+        place.mount();
+        signal(place.daemon(), Signal::KILL);
+        place.daemons_end();
+        let said = place.plyfs(&["mount", "-o", &place.options(), "m"]);
+        said.failed(1, &["mount point", "m", "dead", "plyfs umount m"]);
+        place.plyfs(&["umount", "m"]).worked();
+        assert_eq!(place.mounts_at("m"), [""; 0]);
+        place.mount();
+        place.plyfs(&["umount", "m"]).worked();
+    });
+}
+
+#[test]
+fn in_the_foreground() {
+    in_place("in_the_foreground", |place| {
+        for end in [None, Some(Signal::INT)] {
+            let mut child = foreground(place, "-f");
+            wait_until("the mount", || place.at("m/top").exists());
+            match end {
+                None => place.umount_now("m"),
+                Some(kind) => signal(child.id(), kind),
+            }
+            assert!(child.wait().unwrap().success());
+            assert_eq!(place.mounts_at("m"), [""; 0]);
+        }
+        // -d implies -f, and talks.
+        let mut child = foreground(place, "-d");
+        wait_until("the mount", || place.at("m/top").exists());
+        place.umount_now("m");
+        assert!(child.wait().unwrap().success());
+        assert!(!fs::read(place.at("log")).unwrap().is_empty());
+    });
+}
+
+/// A child that talks into the file `log`; a pipe that nobody reads would stop it.
+fn foreground(place: &Place, flag: &str) -> std::process::Child {
+    let log = fs::File::create(place.at("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_plyfs"))
+        .args(["mount", flag, "-o", &place.options(), "m"])
+        .current_dir(&place.root)
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn an_aborted_connection_is_an_end_like_others() {
+    in_place("an_aborted_connection_is_an_end_like_others", |place| {
+        let mut child = foreground(place, "-f");
+        wait_until("the mount", || place.at("m/top").exists());
+        let device = rustix::fs::stat(place.at("m")).unwrap().st_dev;
+        let control = place.at("control");
+        fs::create_dir(&control).unwrap();
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("fusectl", &control, "fusectl", none, None).unwrap();
+        let minor = rustix::fs::minor(device).to_string();
+        fs::write(control.join(minor).join("abort"), "1").unwrap();
+        assert!(child.wait().unwrap().success());
+        place.umount_now("m");
+        place.umount(&control).unwrap();
+    });
+}
