@@ -12,6 +12,7 @@ mod identity;
 mod merge;
 mod openfiles;
 mod permissions;
+mod random;
 mod readdir;
 mod remove;
 mod rename;

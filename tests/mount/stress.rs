@@ -8,24 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use super::support::dice::Dice;
 use super::support::scenario::Scenario;
 use super::support::steps::errno_name;
 
 const THREADS: usize = 4;
 const CHANGES: usize = 500;
-
-/// A small deterministic generator: the same numbers on every mount.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % sides
-    }
-}
 
 /// One change of a thread's own names in directories that all threads share.
 fn change(root: &Path, me: usize, dice: &mut Dice, step: usize) -> (String, io::Result<()>) {
@@ -74,7 +62,7 @@ fn stress_own_names_in_shared_directories() {
                 .map(|me| {
                     let root = &root;
                     scope.spawn(move || {
-                        let mut dice = Dice(me as u64 + 1);
+                        let mut dice = Dice::new(me as u64 + 1);
                         let one = |step| {
                             let (what, result) = change(root, me, &mut dice, step);
                             let said = result.map_or_else(|e| errno_name(&e), |()| "ok".into());
@@ -116,7 +104,7 @@ fn stress_one_set_of_names() {
             for me in 0..THREADS {
                 let (dir, present, odd) = (&dir, &present, &odd);
                 scope.spawn(move || {
-                    let mut dice = Dice(77 + me as u64);
+                    let mut dice = Dice::new(77 + me as u64);
                     for _ in 0..CHANGES {
                         let i = dice.roll(NAMES);
                         let path = dir.join(i.to_string());

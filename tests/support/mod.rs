@@ -10,6 +10,7 @@
 #![allow(dead_code)] // Each test binary uses a part of this.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Test code: a failure here is a failed test.
 
+pub mod dice;
 pub mod env;
 pub mod ffi;
 pub mod layers;

@@ -87,6 +87,13 @@ impl Snapshot {
         self
     }
 
+    /// Drops an xattr from all entries.
+    pub fn forget_xattr(&mut self, name: &str) {
+        for entry in self.entries.values_mut().flatten() {
+            entry.xattrs.remove(name);
+        }
+    }
+
     /// What differs, one line per path and side; empty when equal.
     pub fn differences(&self, other: &Snapshot, how: Compare) -> Vec<String> {
         let mut lines = Vec::new();
