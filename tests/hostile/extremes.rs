@@ -106,11 +106,6 @@ fn t065_many_and_large_attributes_survive_copy_up() {
             .xattr("odd", "user.\n", "newline")
             .xattr("odd", "user.empty", "")
             .xattr("odd", "user. ", [0, 255]);
-        lower.xattr("odd", "user.overlay.opaque", "y").xattr(
-            "odd",
-            "user.fuseoverlayfs.opaque",
-            "y",
-        );
         lower
             .xattr("odd", "security.nobody", "x")
             .xattr("odd", "trusted.overlayx", "x");

@@ -45,27 +45,42 @@ fn wrong_handles() -> Vec<Vec<u8>> {
 
 #[test]
 fn t025_garbage_origins() {
-    Scenario::new("T025", "an object with a garbage origin is usable")
+    garbage_origins(
+        "trusted",
+        Scenario::new("T025", "an object with a garbage origin is usable"),
+    );
+}
+
+#[test]
+fn t025_garbage_origins_of_the_other_namespace() {
+    let scenario = Scenario::new(
+        "T025",
+        "an object with a garbage user.overlay origin is usable",
+    );
+    garbage_origins(
+        "user",
+        scenario.plyfs_only("25.2: marks of both namespaces are hidden"),
+    );
+}
+
+fn garbage_origins(prefix: &str, scenario: Scenario<'_>) {
+    let mark = &format!("{prefix}.overlay.origin");
+    scenario
         .layers(|l| {
             for (tree, layer) in [(l.lower(1), "lower"), (l.upper(), "upper")] {
                 for (n, handle) in wrong_handles().iter().enumerate() {
-                    for prefix in ["trusted", "user"] {
-                        let (file, dir) = (
-                            format!("{layer}-{prefix}{n}"),
-                            format!("{layer}-{prefix}-dir{n}"),
-                        );
-                        let mark = format!("{prefix}.overlay.origin");
-                        tree.file(&file, "content").xattr(&file, &mark, handle);
-                        tree.file(&format!("{dir}/f"), "content")
-                            .xattr(&dir, &mark, handle);
-                    }
+                    let (file, dir) = (format!("{layer}{n}"), format!("{layer}-dir{n}"));
+                    tree.file(&file, "content").xattr(&file, mark, handle);
+                    tree.file(&format!("{dir}/f"), "content")
+                        .xattr(&dir, mark, handle);
                 }
             }
         })
         .steps(|s| {
             for n in 0..wrong_handles().len() {
-                for name in ["lower-trusted", "upper-trusted", "lower-user", "upper-user"] {
-                    let (file, dir) = (format!("{name}{n}"), format!("{name}-dir{n}"));
+                for layer in ["lower", "upper"] {
+                    let (file, dir) = (format!("{layer}{n}"), format!("{layer}-dir{n}"));
+                    s.listx(&file).is("");
                     s.read(&file).is("\"content\"");
                     s.write(&file, "changed").ok();
                     s.ls(&dir).is("f");
