@@ -119,7 +119,7 @@ fn serve(job: &Job, ready: impl FnOnce()) -> Result<(), Failure> {
     process::raise_file_limit().unwrap_or_else(|errno| log::warn!("file limit: {errno}"));
     let prepared = Prepared::new(&job.target, &job.source, &job.flags).map_err(Failure::failed)?;
     let overlay = view::open(&job.options)?;
-    let filesystem = view::filesystem(&overlay, &job.options);
+    let filesystem = view::filesystem(&overlay, &job.options, &job.flags);
     let mounted = prepared.mount().map_err(Failure::failed)?;
     let session = mounted.serve(filesystem).map_err(Failure::failed)?;
     let point = session.point();

@@ -145,7 +145,7 @@ fn in_view(
     let prepared = Prepared::new(merged.as_os_str(), OsStr::new("plyfs"), &parsed.flags)
         .map_err(Failure::failed)?;
     let overlay = view::open(&parsed.options)?;
-    let filesystem = view::filesystem(&overlay, &parsed.options);
+    let filesystem = view::filesystem(&overlay, &parsed.options, &parsed.flags);
     let mounted = prepared.mount().map_err(Failure::failed)?;
     let session = mounted.serve(filesystem).map_err(Failure::failed)?;
     let point = session.point();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::changes::{Change, Kind};
 use super::failure::Failure;
-use crate::fs::adapter::Adapter;
+use crate::fs::adapter::{Adapter, Settings};
 use crate::overlay::Overlay;
-use crate::overlay::options::Options;
+use crate::overlay::options::{MountFlags, Options};
 use crate::overlay::view::changes::ChangeKind;
 
 /// Opens the layers.
@@ -20,8 +20,13 @@ pub fn open(options: &Options) -> Result<Arc<Overlay>, Failure> {
 }
 
 /// What answers the kernel.
-pub fn filesystem(overlay: &Arc<Overlay>, options: &Options) -> Adapter {
-    Adapter::new(Arc::clone(overlay), options.timeout, !options.noacl)
+pub fn filesystem(overlay: &Arc<Overlay>, options: &Options, flags: &MountFlags) -> Adapter {
+    let settings = Settings {
+        timeout: options.timeout,
+        acl: !options.noacl,
+        passthrough: flags.passthrough.unwrap_or(true),
+    };
+    Adapter::new(Arc::clone(overlay), settings)
 }
 
 /// What was changed since the upper layer was empty.

@@ -18,6 +18,7 @@ use fuser::{
 };
 
 use super::convert;
+use super::passthrough::{Mode, Passthrough};
 use crate::overlay::Overlay;
 use crate::overlay::change::create::Caller;
 use crate::overlay::change::rename::Rename;
@@ -27,6 +28,7 @@ use crate::overlay::node::handle::HandleId;
 use crate::overlay::view::attr::Attr;
 use crate::overlay::view::io::Seek;
 use crate::overlay::view::lookup::Entry;
+use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::xattr::XattrMode;
 
@@ -43,8 +45,20 @@ const GENERATION: Generation = Generation(0);
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
+
+/// What the FUSE side of a mount may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long the kernel may keep names and attributes; `None` is for ever.
+    pub timeout: Option<Duration>,
+    /// POSIX ACLs are kept and enforced.
+    pub acl: bool,
+    /// Let the kernel read and write layer files by itself where it may and where it pays.
+    pub passthrough: bool,
+}
 
 /// The FUSE side of a mount.
 #[derive(Debug)]
@@ -52,16 +66,19 @@ pub struct Adapter {
     overlay: Arc<Overlay>,
     ttl: Duration,
     acl: bool,
+    want_passthrough: bool,
+    passthrough: Passthrough,
 }
 
 impl Adapter {
-    /// `timeout`: how long the kernel may keep names and attributes; `None` is for ever. `acl`: POSIX ACLs
-    /// are kept and enforced.
-    pub fn new(overlay: Arc<Overlay>, timeout: Option<Duration>, acl: bool) -> Adapter {
+    /// Serves `overlay`.
+    pub fn new(overlay: Arc<Overlay>, settings: Settings) -> Adapter {
         Adapter {
+            passthrough: Passthrough::new(overlay.is_read_only()),
             overlay,
-            ttl: timeout.unwrap_or(FOREVER),
-            acl,
+            ttl: settings.timeout.unwrap_or(FOREVER),
+            acl: settings.acl,
+            want_passthrough: settings.passthrough,
         }
     }
 
@@ -128,8 +145,25 @@ fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
 }
 
+/// Handles of files carry their I/O mode in the lowest bit; those of directories have it clear.
 fn handle(fh: FileHandle) -> HandleId {
-    HandleId(fh.0)
+    HandleId(fh.0 >> 1)
+}
+
+fn file_handle(handle: HandleId, mode: &Mode) -> FileHandle {
+    FileHandle(handle.0 << 1 | u64::from(matches!(mode, Mode::Passthrough(_))))
+}
+
+fn is_passthrough(fh: FileHandle) -> bool {
+    fh.0 & 1 == 1
+}
+
+fn open_flags(mode: &Mode) -> FopenFlags {
+    match mode {
+        // All changes come through this mount, so what the kernel has cached stays true.
+        Mode::Cached { keep: true } => FopenFlags::FOPEN_KEEP_CACHE,
+        Mode::Cached { keep: false } | Mode::Passthrough(_) => FopenFlags::empty(),
+    }
 }
 
 fn caller(req: &Request, umask: u32) -> Caller {
@@ -173,6 +207,15 @@ impl Filesystem for Adapter {
         if let Err(nearest) = config.set_max_write(MAX_WRITE_BYTES) {
             log::debug!("largest write is {nearest} bytes");
         }
+        // One level: another overlay may still be stacked on this mount.
+        let passthrough = InitFlags::FUSE_PASSTHROUGH;
+        if self.want_passthrough
+            && config.capabilities().contains(passthrough)
+            && config.add_capabilities(passthrough).is_ok()
+            && config.set_max_stack_depth(1).is_ok()
+        {
+            self.passthrough.enable();
+        }
         if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
             log::debug!("background requests limited to {nearest}");
         }
@@ -192,7 +235,9 @@ impl Filesystem for Adapter {
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
         // Nobody waits for an answer.
         if let Err(errno) = run(|| {
-            self.overlay.forget(node(ino), nlookup);
+            if self.overlay.forget(node(ino), nlookup) {
+                self.passthrough.forget(node(ino));
+            }
             Ok(())
         }) {
             log::error!("forget: {errno}");
@@ -338,10 +383,17 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match run(|| self.overlay.open(node(ino), flags.0, kills_set_id(req))) {
-            // All changes come through this mount, so what the kernel has cached stays true.
-            Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE),
-            Err(errno) => reply.error(convert::errno(errno)),
+        let opened = match run(|| self.overlay.open(node(ino), flags.0, kills_set_id(req))) {
+            Ok(opened) => opened,
+            Err(errno) => return reply.error(convert::errno(errno)),
+        };
+        let write = OpenMode::from_raw(flags.0).write;
+        let register = || reply.open_backing(&*opened.backing.file);
+        let mode = self.passthrough.open(node(ino), &opened, write, register);
+        let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));
+        match mode {
+            Mode::Cached { .. } => reply.opened(fh, flags),
+            Mode::Passthrough(backing) => reply.opened_passthrough(fh, flags, &backing),
         }
     }
 
@@ -356,13 +408,22 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let caller = caller(req, umask);
-        match run(|| self.overlay.create(node(parent), name, mode, flags, caller)) {
-            Ok((entry, handle)) => {
-                let attr = convert::entry_attr(entry.id, &entry.attr);
-                let (ttl, fh) = (self.attr_ttl(&entry.attr), FileHandle(handle.0));
-                reply.created(&ttl, &attr, GENERATION, fh, FopenFlags::FOPEN_KEEP_CACHE);
+        let created = run(|| self.overlay.create(node(parent), name, mode, flags, caller));
+        let (entry, opened) = match created {
+            Ok(created) => created,
+            Err(errno) => return reply.error(convert::errno(errno)),
+        };
+        let write = OpenMode::from_raw(flags).write;
+        let register = || reply.open_backing(&*opened.backing.file);
+        let mode = self.passthrough.open(entry.id, &opened, write, register);
+        let attr = convert::entry_attr(entry.id, &entry.attr);
+        let ttl = self.attr_ttl(&entry.attr);
+        let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));
+        match mode {
+            Mode::Cached { .. } => reply.created(&ttl, &attr, GENERATION, fh, flags),
+            Mode::Passthrough(backing) => {
+                reply.created_passthrough(&ttl, &attr, GENERATION, fh, flags, &backing);
             }
-            Err(errno) => reply.error(convert::errno(errno)),
         }
     }
 
@@ -423,7 +484,7 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
@@ -432,6 +493,7 @@ impl Filesystem for Adapter {
     ) {
         let result = run(|| {
             self.overlay.release(handle(fh));
+            self.passthrough.release(node(ino), is_passthrough(fh));
             Ok(())
         });
         empty(result, reply);
@@ -452,7 +514,7 @@ impl Filesystem for Adapter {
         match run(|| self.overlay.opendir(node(ino))) {
             // The kernel drops its copy by itself when it sends a change of the directory.
             Ok(handle) => reply.opened(
-                FileHandle(handle.0),
+                FileHandle(handle.0 << 1),
                 FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
             ),
             Err(errno) => reply.error(convert::errno(errno)),
@@ -624,20 +686,20 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let result = run(|| match (cmd, in_data.first_chunk::<4>()) {
-            (FS_IOC_GETFLAGS, _) => self
-                .overlay
-                .inode_flags(node(ino))
-                .map(|flags| flags.to_ne_bytes().to_vec()),
-            // The kernel asks this way before it lets anybody set flags.
-            (FS_IOC_FSGETXATTR, _) => self
-                .overlay
-                .inode_flags(node(ino))
-                .map(|flags| convert::fsxattr(flags).to_vec()),
-            (FS_IOC_SETFLAGS, Some(flags)) => self
-                .overlay
-                .set_inode_flags(node(ino), u32::from_ne_bytes(*flags))
-                .map(|()| Vec::new()),
+        let node = node(ino);
+        let result = run(|| match cmd {
+            FS_IOC_GETFLAGS => Ok(self.overlay.inode_flags(node)?.to_ne_bytes().to_vec()),
+            FS_IOC_FSGETXATTR => Ok(self.overlay.fsxattr(node)?.to_vec()),
+            FS_IOC_SETFLAGS => {
+                let flags = u32::from_ne_bytes(*in_data.first_chunk().ok_or(Errno::EINVAL)?);
+                self.overlay
+                    .set_inode_flags(node, flags)
+                    .map(|()| Vec::new())
+            }
+            FS_IOC_FSSETXATTR => {
+                let value = in_data.first_chunk().ok_or(Errno::EINVAL)?;
+                self.overlay.set_fsxattr(node, value).map(|()| Vec::new())
+            }
             _ => Err(Errno::ENOTTY),
         });
         match result {

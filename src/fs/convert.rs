@@ -20,28 +20,6 @@ pub fn errno(errno: Errno) -> fuser::Errno {
     fuser::Errno::from_i32(errno.raw())
 }
 
-/// Inode flags (FS_*_FL) as the `struct fsxattr` of FS_IOC_FSGETXATTR: five words, of which the first has the flags
-/// under other numbers (FS_XFLAG_*), and padding. Extent sizes and project are not passed on.
-pub fn fsxattr(flags: u32) -> [u8; 28] {
-    // sync, immutable, append, nodump, noatime, dax, projinherit
-    const SAME: [(u32, u32); 7] = [
-        (0x8, 0x20),
-        (0x10, 0x8),
-        (0x20, 0x10),
-        (0x40, 0x80),
-        (0x80, 0x40),
-        (0x0200_0000, 0x8000),
-        (0x2000_0000, 0x200),
-    ];
-    let xflags = SAME
-        .iter()
-        .filter(|(flag, _)| flags & flag != 0)
-        .fold(0, |all, (_, xflag)| all | xflag);
-    let mut out = [0; 28];
-    out[..4].copy_from_slice(&u32::to_ne_bytes(xflags));
-    out
-}
-
 /// A type of object.
 pub fn kind(kind: FileType) -> fuser::FileType {
     match kind {

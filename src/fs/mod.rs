@@ -2,4 +2,5 @@
 
 pub mod adapter;
 mod convert;
+mod passthrough;
 pub mod session;

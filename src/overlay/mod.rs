@@ -8,8 +8,8 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | [`view`] | what the tree looks like: `lookup forget getattr statfs readlink opendir readdir readdirplus releasedir read lseek fsync fsyncdir release getxattr listxattr inode_flags changes` |
-//! | [`change`] | what changes it: `create mkdir mknod symlink link unlink rmdir rename setattr open write fallocate copy_file_range setxattr removexattr set_inode_flags` |
+//! | [`view`] | what the tree looks like: `lookup forget getattr statfs readlink opendir readdir readdirplus releasedir read lseek fsync fsyncdir release getxattr listxattr changes` |
+//! | [`change`] | what changes it: `create mkdir mknod symlink link unlink rmdir rename setattr open write fallocate copy_file_range setxattr removexattr`, and the inode flags |
 //! | [`node`] | what is remembered of an inode |
 //! | [`mount`], [`options`] | from words to an [`Overlay`] |
 //!

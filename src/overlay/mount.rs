@@ -137,7 +137,7 @@ impl Overlay {
             work,
             rules,
             marks,
-            handles: HandleTable::new(),
+            handles: HandleTable::default(),
             reaper: Reaper::start(),
             topology: RwLock::default(),
             creds: Creds::current(),

@@ -103,6 +103,8 @@ pub struct MountFlags {
     pub allow_other: Option<bool>,
     pub max_read: Option<u32>,
     pub max_write: Option<u32>,
+    /// `false`: the kernel never reads or writes layer files by itself. `None`: where it may and where it pays.
+    pub passthrough: Option<bool>,
     /// Threads that answer requests.
     pub threads: Option<usize>,
     /// What the first column of the mount table says.

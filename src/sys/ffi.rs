@@ -193,6 +193,36 @@ pub fn name_to_handle(dir: BorrowedFd<'_>, path: &CStr, flags: c_int) -> Result<
     Ok((handle.kind, handle.body[..len].to_vec()))
 }
 
+/// Size of `struct fsxattr` in bytes.
+pub const FSXATTR_BYTES: usize = 28;
+/// `_IOR('X', 31, struct fsxattr)` and `_IOW('X', 32, struct fsxattr)`
+const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
+const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
+
+/// FS_IOC_FSGETXATTR (ioctl_xfs_fsgetxattr(2)): extended inode flags, project id, extent sizes.
+pub fn get_fsxattr(fd: BorrowedFd<'_>) -> Result<[u8; FSXATTR_BYTES]> {
+    let mut out = [0u32; FSXATTR_BYTES / 4];
+    // SAFETY: the ioctl writes one struct fsxattr, seven words, through the pointer.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), FS_IOC_FSGETXATTR as _, out.as_mut_ptr()) };
+    check(ret.into())?;
+    let mut bytes = [0; FSXATTR_BYTES];
+    for (to, word) in bytes.chunks_exact_mut(4).zip(out) {
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
+    Ok(bytes)
+}
+
+/// FS_IOC_FSSETXATTR.
+pub fn set_fsxattr(fd: BorrowedFd<'_>, value: &[u8; FSXATTR_BYTES]) -> Result<()> {
+    let mut words = [0u32; FSXATTR_BYTES / 4];
+    for (word, from) in words.iter_mut().zip(value.chunks_exact(4)) {
+        *word = u32::from_ne_bytes([from[0], from[1], from[2], from[3]]);
+    }
+    // SAFETY: the ioctl reads one struct fsxattr, seven words, through the pointer.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), FS_IOC_FSSETXATTR as _, words.as_ptr()) };
+    check(ret.into()).map(drop)
+}
+
 /// `struct fsuuid2` of FS_IOC_GETFSUUID.
 #[repr(C)]
 struct FsUuid {

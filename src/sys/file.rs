@@ -8,6 +8,8 @@ use super::at::{At, SetTime, Target, timestamps};
 use super::errno::{Errno, Result};
 use super::stat::Stat;
 
+pub use super::ffi::FSXATTR_BYTES;
+
 /// An fd that can do I/O.
 #[derive(Debug)]
 pub struct FileFd(pub(super) OwnedFd);
@@ -223,6 +225,22 @@ impl FileFd {
             self,
             rustix::fs::IFlags::from_bits_retain(flags),
         )?)
+    }
+
+    /// `struct fsxattr` of the file (FS_IOC_FSGETXATTR): extended inode flags and more.
+    ///
+    /// # Errors
+    /// ENOTTY or EOPNOTSUPP where the filesystem has none.
+    pub fn fsxattr(&self) -> Result<[u8; FSXATTR_BYTES]> {
+        super::ffi::get_fsxattr(self.as_fd())
+    }
+
+    /// Sets it (FS_IOC_FSSETXATTR).
+    ///
+    /// # Errors
+    /// EPERM, EINVAL, EOPNOTSUPP.
+    pub fn set_fsxattr(&self, value: &[u8; FSXATTR_BYTES]) -> Result<()> {
+        super::ffi::set_fsxattr(self.as_fd(), value)
     }
 
     /// Takes an exclusive flock(2) without waiting; it lasts as long as the fd.

@@ -10,10 +10,9 @@ use super::workdir::Temp;
 use crate::layer::keys::Key as Mark;
 use crate::layer::mark;
 use crate::overlay::Overlay;
-use crate::overlay::node::handle::{Backing, FileHandle, HandleId};
+use crate::overlay::node::handle::{Backing, Opened};
 use crate::overlay::node::{DefaultAcl, Node, NodeId};
 use crate::overlay::view::lookup::Entry;
-use crate::sync::RwLock;
 use crate::sys::at::{At, OpenMode};
 use crate::sys::creds::Owner;
 use crate::sys::dir::DirFd;
@@ -123,7 +122,7 @@ impl Overlay {
         perm: u32,
         flags: i32,
         caller: Caller,
-    ) -> Result<(Entry, HandleId)> {
+    ) -> Result<(Entry, Opened)> {
         let mode = OpenMode {
             truncate: false,
             ..OpenMode::from_raw(flags)
@@ -135,15 +134,8 @@ impl Overlay {
         let (entry, file) = self.create_object(parent, name, &new, caller)?;
         let node = self.table.get(entry.id)?;
         let file = Arc::new(file.ok_or(Errno::EIO)?);
-        let backing = RwLock::new(Backing { file, lower: false });
-        Ok((
-            entry,
-            self.handles.insert_file(FileHandle {
-                node,
-                mode,
-                backing,
-            }),
-        ))
+        let backing = Backing { file, lower: false };
+        Ok((entry, self.opened(node, mode, backing, entry.attr.stat)))
     }
 
     fn create_object(

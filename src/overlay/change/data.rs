@@ -1,13 +1,16 @@
 //! Opening files, and changes of their data. Opening for writing copies up; the verbs after that go
 //! straight to the upper file.
 
+use std::sync::Arc;
+
 use super::copyup::Data;
 use crate::overlay::Overlay;
-use crate::overlay::node::NodeId;
-use crate::overlay::node::handle::{FileHandle, HandleId};
+use crate::overlay::node::handle::{Backing, FileHandle, HandleId, Opened};
+use crate::overlay::node::{Node, NodeId};
 use crate::sync::RwLock;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::stat::Stat;
 
 /// Most that one copy_file_range moves, so that its answer fits 32 bits.
 const COPY_RANGE_MAX: usize = 1 << 30;
@@ -17,20 +20,18 @@ impl Overlay {
     ///
     /// # Errors
     /// EISDIR, EROFS, EACCES, those of copying up.
-    pub fn open(&self, id: NodeId, flags: i32, kill_set_id: bool) -> Result<HandleId> {
+    pub fn open(&self, id: NodeId, flags: i32, kill_set_id: bool) -> Result<Opened> {
         let node = self.table.get(id)?;
         let mode = OpenMode::from_raw(flags);
         if mode.write || mode.truncate {
-            self.ensure_upper(
-                &node,
-                if mode.truncate {
-                    Data::UpTo(0)
-                } else {
-                    Data::Full
-                },
-            )?;
+            let data = if mode.truncate {
+                Data::UpTo(0)
+            } else {
+                Data::Full
+            };
+            self.ensure_upper(&node, data)?;
         }
-        let backing = self.open_backing(&node, mode)?;
+        let (backing, stat) = self.open_backing(&node, mode)?;
         if mode.truncate && kill_set_id {
             self.kill_set_id(&node)?;
         }
@@ -38,11 +39,27 @@ impl Overlay {
             truncate: false,
             ..mode
         };
-        Ok(self.handles.insert_file(FileHandle {
+        Ok(self.opened(node, mode, backing, stat))
+    }
+
+    /// Keeps a file that was just opened.
+    pub(in crate::overlay) fn opened(
+        &self,
+        node: Arc<Node>,
+        mode: OpenMode,
+        backing: Backing,
+        stat: Stat,
+    ) -> Opened {
+        let handle = self.handles.insert_file(FileHandle {
             node,
             mode,
-            backing: RwLock::new(backing),
-        }))
+            backing: RwLock::new(backing.clone()),
+        });
+        Opened {
+            handle,
+            backing,
+            stat,
+        }
     }
 
     /// Writes at an offset; returns the bytes written.

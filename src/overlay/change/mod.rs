@@ -7,6 +7,7 @@
 pub mod copyup;
 pub mod create;
 pub mod data;
+pub mod flags;
 pub mod link;
 pub mod remove;
 pub mod rename;

@@ -15,9 +15,6 @@ const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o0010;
 
-/// FS_IMMUTABLE_FL and FS_APPEND_FL.
-const PROTECTING_FLAGS: u32 = 0x10 | 0x20;
-
 /// What shall change.
 #[derive(Clone, Copy, Debug)]
 pub struct SetAttr {
@@ -90,9 +87,8 @@ impl Overlay {
         {
             return self.backing(&handle)?.truncate(size);
         }
-        self.open_backing(node, OpenMode::WRITE)?
-            .file
-            .truncate(size)
+        let (backing, _) = self.open_backing(node, OpenMode::WRITE)?;
+        backing.file.truncate(size)
     }
 
     /// Takes the set-id bits off a file that somebody without the right to keep them wrote to (16.2).
@@ -101,23 +97,6 @@ impl Overlay {
             Some(perm) => at.chmod(perm),
             None => Ok(()),
         })
-    }
-
-    /// Sets the inode flags (FS_IOC_SETFLAGS); copies up. Immutable and append-only are refused: on the
-    /// upper object they would keep us out as well (16.4).
-    ///
-    /// # Errors
-    /// EOPNOTSUPP; ENOTTY where the upper has no flags; EROFS.
-    pub fn set_inode_flags(&self, id: NodeId, flags: u32) -> Result<()> {
-        let node = self.table.get(id)?;
-        if flags & PROTECTING_FLAGS != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        if !matches!(node.kind, FileType::File | FileType::Dir) {
-            return Err(Errno::ENOTTY);
-        }
-        self.ensure_upper(&node, Data::Full)?;
-        self.open_for_flags(&node)?.set_inode_flags(flags)
     }
 }
 

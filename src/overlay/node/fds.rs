@@ -22,7 +22,7 @@ pub struct FdKey(u64);
 
 impl FdKey {
     /// A new key.
-    pub fn new() -> FdKey {
+    pub fn next() -> FdKey {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         FdKey(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -77,7 +77,7 @@ mod tests {
     fn bounded_and_least_recently_used_goes_first() {
         let cache = FdCache::new(SHARDS * 2 * 4);
         let fd = Arc::new(DirFd::open(std::path::Path::new("/")).unwrap());
-        let keys: Vec<_> = (0..1000).map(|_| FdKey::new()).collect();
+        let keys: Vec<_> = (0..1000).map(|_| FdKey::next()).collect();
         for key in &keys {
             cache.put(*key, fd.clone());
             assert!(cache.get(*key).is_some());

@@ -10,12 +10,24 @@ use crate::sync::{Mutex, RwLock};
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
+use crate::sys::stat::Stat;
 
 const SHARDS: usize = 16;
 
 /// Number of an open handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HandleId(pub u64);
+
+/// What opening a file gives.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// For the calls that follow.
+    pub handle: HandleId,
+    /// The layer file as of now.
+    pub backing: Backing,
+    /// Its attributes as of now.
+    pub stat: Stat,
+}
 
 /// The layer file behind an open file.
 #[derive(Clone, Debug)]
@@ -53,21 +65,13 @@ enum Handle {
 }
 
 /// All open handles.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HandleTable {
     shards: [RwLock<HashMap<HandleId, Handle>, { rank::LEAF }>; SHARDS],
     next: AtomicU64,
 }
 
 impl HandleTable {
-    /// None.
-    pub fn new() -> HandleTable {
-        HandleTable {
-            shards: std::array::from_fn(|_| RwLock::default()),
-            next: AtomicU64::new(1),
-        }
-    }
-
     fn shard(&self, id: HandleId) -> &RwLock<HashMap<HandleId, Handle>, { rank::LEAF }> {
         &self.shards[id.0 as usize % SHARDS]
     }

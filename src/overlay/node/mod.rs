@@ -80,7 +80,7 @@ impl LowerDir {
     pub fn root(layer: usize, root: Arc<DirFd>, dev: u64, ino: u64) -> LowerDir {
         let from = LowerFrom::Root(root);
         LowerDir {
-            key: FdKey::new(),
+            key: FdKey::next(),
             layer,
             dev,
             ino,
@@ -99,7 +99,7 @@ impl LowerDir {
     ) -> LowerDir {
         let from = LowerFrom::Parent(parent.clone(), name.clone());
         LowerDir {
-            key: FdKey::new(),
+            key: FdKey::next(),
             layer: parent.layer,
             dev,
             ino,
@@ -251,7 +251,7 @@ impl Node {
             listing: Mutex::default(),
             default_acl: Mutex::default(),
             key: Mutex::new(Some(key)),
-            fd_key: FdKey::new(),
+            fd_key: FdKey::next(),
             table: Arc::downgrade(table),
         }
     }

@@ -151,6 +151,7 @@ fn words_with_meaning() {
         ("nosuid,suid", |p| !p.flags.nosuid),
         ("relatime", |p| p.flags.atime == Atime::Relatime),
         ("allow_other", |p| p.flags.allow_other == Some(true)),
+        ("passthrough=off", |p| p.flags.passthrough == Some(false)),
         ("threads=4", |p| p.flags.threads == Some(4)),
         ("max_write=4096", |p| p.flags.max_write == Some(4096)),
         ("fsname=a\\,b", |p| p.flags.fsname == Some("a,b".into())),

@@ -235,6 +235,7 @@ impl Collected {
         match said.word {
             "max_read" => self.flags.max_read = Some(said.number()?),
             "max_write" => self.flags.max_write = Some(said.number()?),
+            "passthrough" => self.flags.passthrough = Some(said.switch()?),
             "threads" => match said.number()? {
                 count @ 1..=64 => self.flags.threads = Some(count as usize),
                 _ => return Err(said.wrong("expected 1 to 64")),

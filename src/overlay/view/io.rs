@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::overlay::Overlay;
+use crate::overlay::node::Node;
 use crate::overlay::node::handle::{Backing, FileHandle, HandleId};
-use crate::overlay::node::{Node, NodeId};
 use crate::overlay::options::SyncMode;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
-use crate::sys::stat::FileType;
+use crate::sys::stat::{FileType, Stat};
 
 /// Where lseek(2) shall go; the other forms never reach a filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         mode: OpenMode,
-    ) -> Result<Backing> {
+    ) -> Result<(Backing, Stat)> {
         if node.kind != FileType::File {
             return Err(if node.is_dir() {
                 Errno::EISDIR
@@ -43,7 +43,7 @@ impl Overlay {
             noatime: lower,
             ..mode
         };
-        let file = self.on_real(node, |at| {
+        let (file, stat) = self.on_real(node, |at| {
             let file = match at.open_file(mode) {
                 // Only the owner may ask for no access time.
                 Err(Errno::EPERM) if lower => at.open_file(OpenMode {
@@ -53,12 +53,10 @@ impl Overlay {
                 result => result?,
             };
             let stat = file.stat()?;
-            Ok((file, stat))
+            Ok(((file, stat), stat))
         })?;
-        Ok(Backing {
-            file: Arc::new(file),
-            lower,
-        })
+        let file = Arc::new(file);
+        Ok((Backing { file, lower }, stat))
     }
 
     /// The file behind a handle: after a copy-up, an fd opened before reads the upper file (15.1).
@@ -67,7 +65,7 @@ impl Overlay {
         if !backing.lower || handle.node.upper().is_none() {
             return Ok(backing.file);
         }
-        let fresh = self.open_backing(&handle.node, handle.mode)?;
+        let (fresh, _) = self.open_backing(&handle.node, handle.mode)?;
         let file = fresh.file.clone();
         let old = std::mem::replace(&mut *handle.backing.write(), fresh);
         drop(old);
@@ -128,27 +126,5 @@ impl Overlay {
     /// Closes a file.
     pub fn release(&self, handle: HandleId) {
         self.handles.remove(handle);
-    }
-
-    /// The inode flags (FS_IOC_GETFLAGS) of a file or directory.
-    ///
-    /// # Errors
-    /// ENOTTY where the layer's filesystem has none.
-    pub fn inode_flags(&self, id: NodeId) -> Result<u32> {
-        let node = self.table.get(id)?;
-        self.open_for_flags(&node)?.inode_flags()
-    }
-
-    /// Opens a file or directory for an ioctl.
-    pub(in crate::overlay) fn open_for_flags(&self, node: &Arc<Node>) -> Result<FileFd> {
-        match node.kind {
-            FileType::Dir => self.real(node)?.at().open_dir_file(),
-            FileType::File => self.on_real(node, |at| {
-                let file = at.open_file(OpenMode::READ)?;
-                let stat = file.stat()?;
-                Ok((file, stat))
-            }),
-            _ => Err(Errno::ENOTTY),
-        }
     }
 }

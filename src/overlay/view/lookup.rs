@@ -73,11 +73,14 @@ impl Overlay {
         Ok(self.enter(&node, &stat))
     }
 
-    /// Takes back lookups that were counted for a node.
-    pub fn forget(&self, id: NodeId, lookups: u64) {
-        if let Some(node) = self.table.forget(id, lookups) {
+    /// Takes back lookups that were counted for a node. True when none is left.
+    pub fn forget(&self, id: NodeId, lookups: u64) -> bool {
+        let gone = self.table.forget(id, lookups);
+        let none_left = gone.is_some();
+        if let Some(node) = gone {
             self.reaper.end(node);
         }
+        none_left
     }
 
     /// Counts a lookup and makes the answer.

@@ -1,0 +1,178 @@
+//! Which opens the kernel serves from the layer's file by itself (FUSE passthrough), and the rule that
+//! one inode has one I/O mode at a time.
+//!
+//! The kernel keeps one backing file per inode while any passthrough open lives, opens it again with the
+//! flags of each further open, and refuses an open of the other mode. So: a lower file of a writable
+//! mount is never passed through (a later write would go into it, overlay-semantics 22.8), and whichever
+//! mode the first open gets is that of all others until the last one is closed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fuser::BackingId;
+
+use crate::overlay::node::NodeId;
+use crate::overlay::node::handle::Opened;
+use crate::sync::Mutex;
+use crate::sys::errno::Errno;
+
+/// Smaller files that are only read are cheaper in the page cache than with a backing file to register.
+const WORTHWHILE_BYTES: u64 = 128 * 1024;
+/// Rank of the lock of a shard: held across the one ioctl that registers a file, with no other lock.
+const RANK: u8 = 9;
+const SHARDS: usize = 16;
+const SET_ID_BITS: u32 = 0o6000;
+
+/// How an open is served.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// From the page cache, filled by our answers. `keep`: what is cached stays valid.
+    Cached {
+        /// The cache need not be dropped.
+        keep: bool,
+    },
+    /// By the kernel, from this file.
+    Passthrough(Arc<BackingId>),
+}
+
+/// What is live on one inode.
+#[derive(Debug, Default)]
+struct State {
+    cached: usize,
+    passthrough: usize,
+    backing: Option<Arc<BackingId>>,
+    /// Something was written past the page cache since it was filled.
+    stale: bool,
+}
+
+type Shard = Mutex<HashMap<NodeId, State>, RANK>;
+
+/// I/O modes of all inodes.
+#[derive(Debug)]
+pub struct Passthrough {
+    /// Cleared for good when the kernel says that this process may not.
+    enabled: AtomicBool,
+    /// Nothing can be written through the mount, so lower files may be passed through.
+    read_only: bool,
+    shards: [Shard; SHARDS],
+}
+
+impl Passthrough {
+    /// None live. `enabled` may be set after the kernel said what it can.
+    pub fn new(read_only: bool) -> Passthrough {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Passthrough {
+            enabled: AtomicBool::new(false),
+            read_only,
+            shards,
+        }
+    }
+
+    /// Switches it on.
+    pub fn enable(&self) {
+        self.enabled.store(true, Ordering::Relaxed);
+    }
+
+    fn shard(&self, node: NodeId) -> &Shard {
+        &self.shards[node.0 as usize % SHARDS]
+    }
+
+    /// Decides the mode of an open and counts it. `register` hands the file to the kernel.
+    pub fn open(
+        &self,
+        node: NodeId,
+        opened: &Opened,
+        write: bool,
+        register: impl FnOnce() -> std::io::Result<BackingId>,
+    ) -> Mode {
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Mode::Cached { keep: true };
+        }
+        let mut shard = self.shard(node).lock();
+        let state = shard.entry(node).or_default();
+        let backing = match &state.backing {
+            Some(backing) => Some(backing.clone()),
+            None if state.cached == 0 && self.is_worthwhile(opened, write) => {
+                self.register(register)
+            }
+            None => None,
+        };
+        match backing {
+            Some(backing) => {
+                state.passthrough += 1;
+                state.stale |= write;
+                state.backing = Some(backing.clone());
+                Mode::Passthrough(backing)
+            }
+            None => {
+                state.cached += 1;
+                let keep = !std::mem::take(&mut state.stale);
+                Mode::Cached { keep }
+            }
+        }
+    }
+
+    fn is_worthwhile(&self, opened: &Opened, write: bool) -> bool {
+        // Writes past us would keep the set-id bits that they must take away.
+        let plain = opened.stat.perm & SET_ID_BITS == 0;
+        let safe = !opened.backing.lower || self.read_only;
+        plain && safe && (write || opened.stat.size >= WORTHWHILE_BYTES)
+    }
+
+    fn register(
+        &self,
+        register: impl FnOnce() -> std::io::Result<BackingId>,
+    ) -> Option<Arc<BackingId>> {
+        match register() {
+            Ok(backing) => Some(Arc::new(backing)),
+            Err(error) => {
+                // Only the superuser of the first user namespace may; other refusals concern one file.
+                if Errno::from(error) == Errno::EPERM {
+                    log::debug!("no passthrough: not permitted");
+                    self.enabled.store(false, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
+
+    /// Counts a close. `passthrough`: the mode that [`Passthrough::open`] gave.
+    pub fn release(&self, node: NodeId, passthrough: bool) {
+        let mut shard = self.shard(node).lock();
+        let Some(state) = shard.get_mut(&node) else {
+            return;
+        };
+        let count = if passthrough {
+            &mut state.passthrough
+        } else {
+            &mut state.cached
+        };
+        *count = count.saturating_sub(1);
+        let backing = if state.passthrough == 0 {
+            state.backing.take()
+        } else {
+            None
+        };
+        if state.passthrough + state.cached == 0 && !state.stale {
+            shard.remove(&node);
+        }
+        drop(shard);
+        // Closing the backing file is a system call: not under the lock.
+        drop(backing);
+    }
+
+    /// The kernel has dropped the inode and its cache.
+    pub fn forget(&self, node: NodeId) {
+        if !self.enabled.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut shard = self.shard(node).lock();
+        if shard
+            .get(&node)
+            .is_some_and(|state| state.passthrough + state.cached == 0)
+        {
+            shard.remove(&node);
+        }
+    }
+}
