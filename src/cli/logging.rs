@@ -40,11 +40,16 @@ fn level(asked: Option<&str>, debug: bool) -> LevelFilter {
 }
 
 impl Log for Logger {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    /// fuser complains of replies to requests that were given up meanwhile, by a killed caller or an unmount: they
+    /// are everyday events, so its lines are for `debug` only.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        !metadata.target().starts_with("fuser") || log::max_level() >= LevelFilter::Debug
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let text = record.args().to_string().replace('\n', "\\n");
         let sent = match self.0 {
             Sink::Stderr => {
