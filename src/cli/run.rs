@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -173,7 +173,7 @@ fn command(order: &RunOrder, merged: &Path, signals: SignalSet) -> Result<u8, Fa
         Some((program, arguments)) => (program.clone(), arguments),
         None => (shell(), [].as_slice()),
     };
-    let mut command = Command::new(&program);
+    let mut command = process::program(&program);
     command.args(arguments);
     if order.chroot {
         process::start_in_root(&mut command, merged.as_os_str())

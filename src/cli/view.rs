@@ -3,20 +3,42 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::changes::{Change, Kind};
 use super::failure::Failure;
 use crate::fs::adapter::{Adapter, Settings};
+use crate::layer::layer::Problem;
 use crate::overlay::Overlay;
+use crate::overlay::mount::MountError;
 use crate::overlay::options::{MountFlags, Options};
 use crate::overlay::view::changes::ChangeKind;
+
+/// How long an upper layer may stay in use before that is an error. FUSE tells a daemon of its unmount and does not
+/// wait for it, so whoever mounts again at once (engines do) may find the last daemon still letting go.
+const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// Opens the layers.
 ///
 /// # Errors
 /// One line that names path and option.
 pub fn open(options: &Options) -> Result<Arc<Overlay>, Failure> {
-    Overlay::new(options).map(Arc::new).map_err(Failure::failed)
+    let deadline = Instant::now() + LETTING_GO;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match Overlay::new(options) {
+            Ok(overlay) => return Ok(Arc::new(overlay)),
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Err(error) => return Err(Failure::failed(error)),
+        }
+    }
+}
+
+fn is_in_use(error: &MountError) -> bool {
+    matches!(error, MountError::Layer(error) if matches!(error.problem, Problem::InUse))
 }
 
 /// What answers the kernel.

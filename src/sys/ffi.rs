@@ -351,6 +351,26 @@ pub fn inherit_fd<'a>(command: &'a mut Command, fd: &'a OwnedFd) -> &'a mut Comm
     unsafe { command.pre_exec(clear) }
 }
 
+/// Starts the program of `command` with no signal blocked: the mask of this thread is not its business, and would be
+/// inherited.
+pub fn exec_with_open_mask(command: &mut Command) {
+    let open = || {
+        // SAFETY: sigset_t is plain bits, and an empty set is initialised by sigemptyset before it is used.
+        let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `none` is a valid, exclusively borrowed sigset_t.
+        unsafe { libc::sigemptyset(&mut none) };
+        // SAFETY: `none` is valid for reading; the old mask is not asked for. Async-signal-safe.
+        match unsafe { libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: the closure makes async-signal-safe calls on its own stack and allocates nothing.
+    unsafe {
+        command.pre_exec(open);
+    }
+}
+
 /// Makes `root` the root directory of the program that `command` starts, and `/` its working directory.
 pub fn exec_in_root(command: &mut Command, root: OwnedFd) {
     let enter = move || {

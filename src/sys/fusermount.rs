@@ -14,7 +14,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
 };
 
-use super::ffi;
+use super::{ffi, process};
 
 /// Names by PATH first; then where distributions put them, for callers with an empty PATH (mount(8)).
 const PROGRAMS: [&str; 4] = [
@@ -72,7 +72,7 @@ pub fn unmount(target: &OsStr, lazy: bool) -> Result<(), HelperError> {
 
 fn start(prepare: impl Fn(&mut Command)) -> Result<Child, HelperError> {
     for program in PROGRAMS {
-        let mut command = Command::new(program);
+        let mut command = process::program(program);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::piped()).env("LC_ALL", "C");
         prepare(&mut command);

@@ -61,6 +61,13 @@ pub fn start_in_root(command: &mut Command, root: &OsStr) -> Result<()> {
     Ok(())
 }
 
+/// A program that will start with no signal blocked, whatever its parent waits for.
+pub fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
+    ffi::exec_with_open_mask(&mut command);
+    command
+}
+
 /// Sends `signal` to the process `pid`.
 pub fn send_signal(pid: u32, signal: i32) -> Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);

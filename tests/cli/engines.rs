@@ -8,7 +8,7 @@ use crate::tool::{Place, in_place};
 fn mounted_then_gone(place: &Place) {
     assert_eq!(place.mounts_at("m"), ["fuse.plyfs"]);
     assert_eq!(fs::read_to_string(place.at("m/low")).unwrap(), "low");
-    place.plyfs(&["umount", "m"]).worked();
+    place.unmount("m");
     assert_eq!(place.mounts_at("m"), [""; 0]);
 }
 
@@ -118,14 +118,14 @@ fn image_whiteouts_are_read_for_engines_only() {
         let options = place.options();
         place.plyfs(&["-o", &options, "m"]).worked();
         assert!(!place.at("m/low").exists() && !place.at("m/.wh.low").exists());
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         place.plyfs(&["mount", "-o", &options, "m"]).worked();
         assert!(place.at("m/low").exists() && place.at("m/.wh.low").exists());
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         let with = format!("{options},oci=on");
         place.plyfs(&["mount", "-o", &with, "m"]).worked();
         assert!(!place.at("m/low").exists() && !place.at("m/.wh.low").exists());
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
     });
 }
 
@@ -147,7 +147,7 @@ fn flags_reach_the_mount_table() {
         ] {
             assert!(line.contains(word), "{word} in {line}");
         }
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         let options = format!("{},noallow_other", place.options());
         place.plyfs(&["mount", "src", "m", "-o", &options]).worked();
         let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
@@ -156,7 +156,7 @@ fn flags_reach_the_mount_table() {
             !line.contains("allow_other") && line.contains(" src "),
             "{line}"
         );
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
     });
 }
 

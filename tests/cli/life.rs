@@ -45,7 +45,7 @@ fn a_daemon_keeps_nothing_of_its_caller() {
             numbers[0], numbers[1],
             "the soft limit of files is the hard one"
         );
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         place.daemons_end();
     });
 }
@@ -57,7 +57,7 @@ fn it_returns_when_it_serves() {
             place.mount();
             assert_eq!(fs::read_to_string(place.at("m/both")).unwrap(), "upper one");
             assert_eq!(fs::read_to_string(place.at("m/low")).unwrap(), "low");
-            place.plyfs(&["umount", "m"]).worked();
+            place.unmount("m");
         }
     });
 }
@@ -167,7 +167,7 @@ fn unmounted_layers_are_free() {
             place.plyfs(&["mount", "-o", options, "m"]).worked();
             fs::write(place.at("m/file"), "y").unwrap();
             fs::write(place.at("m/new"), "z").unwrap();
-            place.plyfs(&["umount", "m"]).worked();
+            place.unmount("m");
             assert_eq!(place.daemons(), [0; 0]);
             place
                 .umount(&layers)
@@ -214,10 +214,10 @@ fn a_dead_mount_is_named_and_taken_away() {
         place.daemons_end();
         let said = place.plyfs(&["mount", "-o", &place.options(), "m"]);
         said.failed(1, &["mount point", "m", "dead", "plyfs umount m"]);
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         assert_eq!(place.mounts_at("m"), [""; 0]);
         place.mount();
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
     });
 }
 

@@ -10,7 +10,7 @@ fn a_volatile_marker_blocks_the_next_mount() {
     in_place("a_volatile_marker_blocks_the_next_mount", |place| {
         let volatile = format!("{},volatile", place.options());
         place.plyfs(&["mount", "-o", &volatile, "m"]).worked();
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         let marker = place.at("w/work/incompat/volatile");
         assert!(marker.is_dir());
         for options in [&volatile, &place.options()] {
@@ -20,7 +20,7 @@ fn a_volatile_marker_blocks_the_next_mount() {
         }
         fs::remove_dir_all(place.at("w/work/incompat")).unwrap();
         place.mount();
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
     });
 }
 
@@ -41,10 +41,10 @@ fn one_upper_cannot_serve_two_mounts() {
         // The one that is there is as it was.
         fs::write(place.at("m/new"), "x").unwrap();
         assert!(place.at("u/new").exists());
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         // And nothing remembers it.
         place.mount();
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
     });
 }
 
@@ -72,11 +72,11 @@ fn without_an_upper_nothing_can_be_written() {
             (ours.f_blocks, ours.f_files),
             (theirs.f_blocks, theirs.f_files)
         );
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
         // One lower and nothing else is fine too.
         place.plyfs(&["mount", "-o", "lowerdir=l1", "m"]).worked();
         assert!(place.at("m/top").exists() && !place.at("m/low").exists());
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
     });
 }
 
@@ -112,7 +112,7 @@ fn odd_names_of_layers() {
         }
         fs::write(place.at("m/new"), "").unwrap();
         assert!(place.at(upper).join("new").exists());
-        place.plyfs(&["umount", "m"]).worked();
+        place.unmount("m");
     });
 }
 
@@ -137,7 +137,7 @@ fn a_thousand_layers() {
                 assert_eq!(text, i.to_string());
             }
             assert_eq!(fs::read_dir(place.at("m")).unwrap().count(), count + 1);
-            place.plyfs(&["umount", "m"]).worked();
+            place.unmount("m");
         }
     });
 }

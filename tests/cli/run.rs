@@ -126,16 +126,6 @@ fn signals_reach_the_command() {
 fn the_view_can_be_the_root_directory() {
     in_place("the_view_can_be_the_root_directory", |place| {
         // A static program would do; the shell with its libraries is everywhere.
-        for dir in ["bin", "lib", "lib64", "usr"] {
-            let there = PathBuf::from("/").join(dir);
-            if there.is_symlink() {
-                std::os::unix::fs::symlink(
-                    fs::read_link(&there).unwrap(),
-                    place.at("l2").join(dir),
-                )
-                .unwrap();
-            }
-        }
         let script = "for f in $(ldd /bin/sh | grep -o '/[^ ]*') /bin/sh; do \
                       mkdir -p l2/$(dirname $f) && cp -L $f l2/$f; done";
         place.program("sh", &["-ec", script]).worked();

@@ -217,9 +217,29 @@ impl Place {
         found
     }
 
-    /// umount(2), as fast as it gets: does not wait for the daemon.
+    /// `plyfs umount`, as often as it takes: a test on another thread that starts a program holds copies of this
+    /// test's open files for a moment.
+    pub fn unmount(&self, name: &str) {
+        wait_until("plyfs umount", || {
+            let said = self.plyfs(&["umount", name]);
+            let busy = said.err.contains("busy");
+            assert!(
+                busy || (said.code, said.err.as_str()) == (Some(0), ""),
+                "{said:?}"
+            );
+            !busy
+        });
+    }
+
+    /// umount(2), as fast as it gets: does not wait for the daemon. As often as it takes, see `unmount`.
     pub fn umount_now(&self, name: &str) {
-        rustix::mount::unmount(self.at(name), UnmountFlags::NOFOLLOW).unwrap();
+        wait_until("umount", || match self.umount(&self.at(name)) {
+            Err(rustix::io::Errno::BUSY) => false,
+            other => {
+                other.unwrap();
+                true
+            }
+        });
     }
 
     /// A tmpfs the test is done with; an error if somebody still uses it.
