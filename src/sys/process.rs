@@ -210,6 +210,8 @@ impl Waiter {
         match message.split_first() {
             Some((&READY, _)) => Outcome::Ready,
             Some((_, [code, text @ ..])) => {
+                // It has let go of everything only when it has ended.
+                self.died();
                 Outcome::Failed(*code, String::from_utf8_lossy(text).into_owned())
             }
             _ => self.died(),
