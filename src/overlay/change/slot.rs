@@ -1,4 +1,4 @@
-//! [`Slot`]: a name in a write-locked directory. Every change of a name takes one, so that it cannot be
+//! `Slot`: a name in a write-locked directory. Every change of a name takes one, so that it cannot be
 //! made without the lock.
 
 use std::sync::Arc;
