@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal};
 use super::layers::Layers;
 
 /// A mount that lives longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a start, an unmount or the daemon's end may take.
 const STEP_PATIENCE: Duration = Duration::from_secs(20);
 /// Options under which the kernel does what plyfs does by default.
