@@ -5,8 +5,6 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,13 +17,13 @@ use fuser::{
 };
 
 use super::convert;
-use super::passthrough::{Mode, Passthrough};
+use super::passthrough::{Mode, Passthrough, file_handle, handle, is_passthrough, open_flags};
+use super::reply::{empty, run, written, xattr};
 use crate::overlay::Overlay;
 use crate::overlay::change::create::Caller;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::NodeId;
-use crate::overlay::node::handle::HandleId;
 use crate::overlay::view::attr::Attr;
 use crate::overlay::view::io::Seek;
 use crate::overlay::view::lookup::Entry;
@@ -111,60 +109,8 @@ impl Adapter {
     }
 }
 
-/// Runs a verb; a panic in it is a bug of ours and an I/O error for the caller.
-fn run<T>(verb: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(verb)).unwrap_or_else(|_| {
-        log::error!("a request failed by a bug in plyfs; see the panic message above");
-        Err(Errno::EIO)
-    })
-}
-
-fn empty(result: Result<()>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(convert::errno(errno)),
-    }
-}
-
-fn written(result: Result<usize>, reply: ReplyWrite) {
-    match result {
-        Ok(len) => reply.written(u32::try_from(len).unwrap_or(u32::MAX)),
-        Err(errno) => reply.error(convert::errno(errno)),
-    }
-}
-
-fn xattr(result: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
-    match result {
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() <= size as usize => reply.data(&value),
-        Ok(_) => reply.error(fuser::Errno::ERANGE),
-        Err(errno) => reply.error(convert::errno(errno)),
-    }
-}
-
 fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
-}
-
-/// Handles of files carry their I/O mode in the lowest bit; those of directories have it clear.
-fn handle(fh: FileHandle) -> HandleId {
-    HandleId(fh.0 >> 1)
-}
-
-fn file_handle(handle: HandleId, mode: &Mode) -> FileHandle {
-    FileHandle(handle.0 << 1 | u64::from(matches!(mode, Mode::Passthrough(_))))
-}
-
-fn is_passthrough(fh: FileHandle) -> bool {
-    fh.0 & 1 == 1
-}
-
-fn open_flags(mode: &Mode) -> FopenFlags {
-    match mode {
-        // All changes come through this mount, so what the kernel has cached stays true.
-        Mode::Cached { keep: true } => FopenFlags::FOPEN_KEEP_CACHE,
-        Mode::Cached { keep: false } | Mode::Passthrough(_) => FopenFlags::empty(),
-    }
 }
 
 fn caller(req: &Request, umask: u32) -> Caller {
@@ -338,7 +284,7 @@ impl Filesystem for Adapter {
         req: &Request,
         parent: INodeNo,
         link_name: &OsStr,
-        target: &Path,
+        target: &std::path::Path,
         reply: ReplyEntry,
     ) {
         let (caller, target) = (caller(req, 0), target.as_os_str().as_bytes());

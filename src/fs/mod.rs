@@ -1,6 +1,10 @@
-//! Room `fs`.
+//! FUSE: the only room that knows of it.
+//!
+//! What does not live here: any decision about the tree. Read [`adapter`] (one method per request, each
+//! calls one verb of [`crate::overlay`]), then [`session`] (a mount from start to end).
 
 pub mod adapter;
 mod convert;
 mod passthrough;
+mod reply;
 pub mod session;

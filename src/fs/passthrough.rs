@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fuser::BackingId;
+use fuser::{BackingId, FileHandle, FopenFlags};
 
 use crate::overlay::node::NodeId;
-use crate::overlay::node::handle::Opened;
+use crate::overlay::node::handle::{HandleId, Opened};
 use crate::sync::Mutex;
 use crate::sys::errno::Errno;
 
@@ -174,5 +174,29 @@ impl Passthrough {
         {
             shard.remove(&node);
         }
+    }
+}
+
+/// Handles of files carry their I/O mode in the lowest bit; those of directories have it clear.
+pub fn handle(fh: FileHandle) -> HandleId {
+    HandleId(fh.0 >> 1)
+}
+
+/// The handle that the kernel is told.
+pub fn file_handle(handle: HandleId, mode: &Mode) -> FileHandle {
+    FileHandle(handle.0 << 1 | u64::from(matches!(mode, Mode::Passthrough(_))))
+}
+
+/// The mode that a handle carries.
+pub fn is_passthrough(fh: FileHandle) -> bool {
+    fh.0 & 1 == 1
+}
+
+/// What the kernel is told of the mode beside the handle.
+pub fn open_flags(mode: &Mode) -> FopenFlags {
+    match mode {
+        // All changes come through this mount, so what the kernel has cached stays true.
+        Mode::Cached { keep: true } => FopenFlags::FOPEN_KEEP_CACHE,
+        Mode::Cached { keep: false } | Mode::Passthrough(_) => FopenFlags::empty(),
     }
 }

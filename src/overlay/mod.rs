@@ -6,25 +6,31 @@
 //! What does not live here: the formats on disk ([`crate::layer`]), system calls ([`crate::sys`]), the
 //! talk with the FUSE kernel ([`crate::fs`]).
 //!
-//! | room | what |
-//! |---|---|
-//! | [`view`] | what the tree looks like: `lookup forget getattr statfs readlink opendir readdir readdirplus releasedir read lseek fsync fsyncdir release getxattr listxattr changes` |
-//! | [`change`] | what changes it: `create mkdir mknod symlink link unlink rmdir rename setattr open write fallocate copy_file_range setxattr removexattr`, and the inode flags |
-//! | [`node`] | what is remembered of an inode |
-//! | [`mount`], [`options`] | from words to an [`Overlay`] |
+//! - [`view`]: what the tree looks like. `lookup forget getattr statfs readlink opendir readdir
+//!   readdirplus releasedir read lseek fsync fsyncdir release getxattr listxattr changes`
+//! - [`change`]: what changes it. `create mkdir mknod symlink link unlink rmdir rename setattr open write
+//!   fallocate copy_file_range setxattr removexattr`, and the inode flags
+//! - [`node`]: what is remembered of an inode
+//! - [`mount`], [`options`]: from words to an [`Overlay`]
 //!
 //! # Locks
 //! A thread takes locks in the order of their ranks; debug builds check it ([`crate::sync`]).
 //!
-//! | rank | lock | across system calls | what it is for |
-//! |---|---|---|---|
-//! | 1 | `Node::copyup` | yes, long | one copy-up of a node at a time; taken with empty hands |
-//! | 2 | `Overlay::topology` | yes | write: renames between directories; read: whatever needs parents to hold still |
-//! | 3 | `Node::dir` | yes | read: lookup, listing; write: a change of an entry. A second one: the other directory of a rename (smaller id first), then a directory that is removed |
-//! | 4 | `Node::place` | no | where a node is |
-//! | 5, 6 | node table | no | identity to node, id to node |
-//! | 7 | leaves | no | handles, fds, listings |
-//! | 8 | the shared whiteout | yes, short | one link at a time |
+//! | rank | lock | across system calls |
+//! |---|---|---|
+//! | 1 | `Node::copyup` | yes, long |
+//! | 2 | `Overlay::topology` | yes |
+//! | 3 | `Node::dir` | yes |
+//! | 4 | `Node::place` | no |
+//! | 5, 6 | node table: identity to node, id to node | no |
+//! | 7 | leaves: handles, fds, listings | no |
+//! | 8 | the shared whiteout | one link |
+//! | 9 | I/O modes ([`crate::fs`]) | one ioctl |
+//!
+//! - `copyup` serialises the copy-up of one node and is taken with empty hands.
+//! - `topology` is written by renames between directories and read by whatever needs parents to hold still.
+//! - `dir` is read by lookup and listing and written by a change of an entry. A second one may be the other
+//!   directory of a rename (smaller id first), then a directory that is removed or replaced.
 
 pub mod change;
 pub mod mount;

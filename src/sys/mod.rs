@@ -18,6 +18,7 @@ pub mod mountinfo;
 pub mod name;
 pub mod proc_fd;
 pub mod process;
+pub mod remove;
 pub mod serving;
 pub mod stat;
 pub mod tree;

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::workdir::{Temp, WorkDir};
+use super::temp::Temp;
+use super::workdir::WorkDir;
 use crate::layer::keys::{self, Key as Mark};
 use crate::layer::origin;
 use crate::overlay::Overlay;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::copyup::Data;
 use super::slot::Slot;
-use super::workdir::Temp;
+use super::temp::Temp;
 use crate::layer::keys::Key as Mark;
 use crate::layer::mark;
 use crate::overlay::Overlay;

@@ -1,7 +1,7 @@
 //! Every change of the upper layer. Each is prepared in the work directory and becomes visible by one
 //! rename or link, under the lock of the directory that gets or loses the name.
 //!
-//! What does not live here: what the tree looks like (`view`). Read [`workdir`] (unpublished objects),
+//! What does not live here: what the tree looks like (`view`). Read [`workdir`] and [`temp`] (unpublished objects),
 //! [`slot`] (the lock that publishing needs) and [`copyup`], then the verb you came for.
 
 pub mod copyup;
@@ -13,5 +13,6 @@ pub mod remove;
 pub mod rename;
 pub mod setattr;
 pub mod slot;
+pub mod temp;
 pub mod workdir;
 pub mod xattr;

@@ -1,22 +1,24 @@
-//! [`WorkDir`]: where objects are made before they have a name in the tree, and [`Temp`], such an
-//! object. A crash leaves remains here and nowhere else; the next mount clears them
+//! [`WorkDir`]: where objects are made before they have a name in the tree ([`Temp`]). A crash leaves
+//! remains here and nowhere else; the next mount clears them
 //! (overlay-semantics 1.5, 18.3, 18.5).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::temp::Temp;
 use crate::overlay::node::rank;
 use crate::sync::Mutex;
-use crate::sys::at::{At, OpenMode, PathFd};
+use crate::sys::at::{At, OpenMode};
 use crate::sys::dir::{DirFd, RenameMode};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
 use crate::sys::name::Name;
+use crate::sys::remove::remove_tree;
 use crate::sys::stat::{FileType, Rdev};
 
 /// The `work` directory inside the user's `workdir`.
 #[derive(Debug)]
 pub struct WorkDir {
-    dir: DirFd,
+    pub(super) dir: DirFd,
     counter: AtomicU64,
     /// One whiteout that all removals link to (3.3).
     whiteout: Mutex<Option<Name>, { rank::WHITEOUT }>,
@@ -52,7 +54,7 @@ impl WorkDir {
     }
 
     /// A name that nothing in the work directory has.
-    fn fresh_name(&self) -> Result<Name> {
+    pub(super) fn fresh_name(&self) -> Result<Name> {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         name(format!("#{number:x}").as_bytes())
     }
@@ -60,10 +62,7 @@ impl WorkDir {
     fn temp(&self, make: impl Fn(&Name) -> Result<()>) -> Result<Temp<'_>> {
         let name = self.fresh_name()?;
         make(&name)?;
-        Ok(Temp {
-            work: self,
-            what: What::Named(name),
-        })
+        Ok(Temp::named(self, name))
     }
 
     /// An unpublished regular file, open for reading and writing.
@@ -74,13 +73,7 @@ impl WorkDir {
         match self.dir.create_unnamed(0o600) {
             Ok(file) => {
                 let path = file.at().open_path()?;
-                Ok((
-                    Temp {
-                        work: self,
-                        what: What::Unnamed(path),
-                    },
-                    file,
-                ))
+                Ok((Temp::unnamed(self, path), file))
             }
             Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT) => self.named_file(),
             Err(errno) => Err(errno),
@@ -94,13 +87,7 @@ impl WorkDir {
             ..OpenMode::READ
         };
         let file = self.dir.create_file(&name, mode, 0o600)?;
-        Ok((
-            Temp {
-                work: self,
-                what: What::Named(name),
-            },
-            file,
-        ))
+        Ok((Temp::named(self, name), file))
     }
 
     /// An unpublished directory.
@@ -177,10 +164,7 @@ impl WorkDir {
     pub fn whiteout(&self) -> Result<Temp<'_>> {
         let name = self.fresh_name()?;
         self.whiteout_at(&self.dir, &name)?;
-        Ok(Temp {
-            work: self,
-            what: What::Named(name),
-        })
+        Ok(Temp::named(self, name))
     }
 
     /// Takes an object out of the tree; it is deleted when the [`Temp`] is dropped.
@@ -190,149 +174,12 @@ impl WorkDir {
     pub fn take(&self, dir: &DirFd, name: &Name) -> Result<Temp<'_>> {
         let temp = self.fresh_name()?;
         dir.rename(name, &self.dir, &temp, RenameMode::NoReplace)?;
-        Ok(Temp {
-            work: self,
-            what: What::Named(temp),
-        })
+        Ok(Temp::named(self, temp))
     }
 
-    fn discard(&self, name: &Name) {
+    pub(super) fn discard(&self, name: &Name) {
         if let Err(errno) = remove_tree(&self.dir, name) {
             log::warn!("{name:?} stays in the work directory: {errno}");
-        }
-    }
-}
-
-#[derive(Debug)]
-enum What {
-    Named(Name),
-    /// A file that never had a name.
-    Unnamed(PathFd),
-    /// Published, or handed on.
-    Gone,
-}
-
-/// An object without a name in the tree. Dropping it deletes it.
-#[derive(Debug)]
-pub struct Temp<'a> {
-    work: &'a WorkDir,
-    what: What,
-}
-
-impl Temp<'_> {
-    /// The object.
-    ///
-    /// # Errors
-    /// ENOENT once it is gone.
-    pub fn at(&self) -> Result<At<'_>> {
-        match &self.what {
-            What::Named(name) => Ok(At::child(&self.work.dir, name)),
-            What::Unnamed(path) => Ok(path.at()),
-            What::Gone => Err(Errno::ENOENT),
-        }
-    }
-
-    /// The directory that this object is.
-    ///
-    /// # Errors
-    /// ENOTDIR.
-    pub fn open_dir(&self) -> Result<DirFd> {
-        match &self.what {
-            What::Named(name) => self.work.dir.open_dir(name),
-            _ => Err(Errno::ENOTDIR),
-        }
-    }
-
-    /// Gives the object a free name in the tree.
-    ///
-    /// # Errors
-    /// EEXIST; those of link and rename.
-    pub fn publish(mut self, dir: &DirFd, name: &Name) -> Result<()> {
-        match &self.what {
-            What::Named(temp) => self
-                .work
-                .dir
-                .rename(temp, dir, name, RenameMode::NoReplace)?,
-            What::Unnamed(path) => path.at().link(dir, name)?,
-            What::Gone => return Err(Errno::ENOENT),
-        }
-        self.what = What::Gone;
-        Ok(())
-    }
-
-    /// Puts the object in the place of a non-directory, which ceases to exist in the same step.
-    ///
-    /// # Errors
-    /// Those of rename.
-    pub fn replace(mut self, dir: &DirFd, name: &Name) -> Result<()> {
-        self.give_name()?;
-        if let What::Named(temp) = &self.what {
-            self.work.dir.rename(temp, dir, name, RenameMode::Replace)?;
-        }
-        self.what = What::Gone;
-        Ok(())
-    }
-
-    /// Changes places with what has the name; what was there is deleted as this value is dropped.
-    ///
-    /// # Errors
-    /// Those of rename.
-    pub fn exchange(&mut self, dir: &DirFd, name: &Name) -> Result<()> {
-        match &self.what {
-            What::Named(temp) => self.work.dir.rename(temp, dir, name, RenameMode::Exchange),
-            _ => Err(Errno::ENOENT),
-        }
-    }
-
-    /// Moves an entry of this directory over a non-directory of the tree.
-    ///
-    /// # Errors
-    /// Those of rename.
-    pub fn replace_with_entry(&self, entry: &Name, dir: &DirFd, name: &Name) -> Result<()> {
-        self.open_dir()?
-            .rename(entry, dir, name, RenameMode::Replace)
-    }
-
-    /// Changes an entry of this directory for what has a name in the tree.
-    ///
-    /// # Errors
-    /// Those of rename.
-    pub fn exchange_entry(&self, entry: &Name, dir: &DirFd, name: &Name) -> Result<()> {
-        self.open_dir()?
-            .rename(entry, dir, name, RenameMode::Exchange)
-    }
-
-    /// An object that lives on without a name, held by the fd alone.
-    ///
-    /// # Errors
-    /// Those of open and unlink.
-    pub fn into_unnamed(mut self) -> Result<PathFd> {
-        match std::mem::replace(&mut self.what, What::Gone) {
-            What::Unnamed(path) => Ok(path),
-            What::Named(name) => {
-                let path = At::child(&self.work.dir, &name).open_path();
-                self.work.discard(&name);
-                path
-            }
-            What::Gone => Err(Errno::ENOENT),
-        }
-    }
-
-    /// A rename needs a name to start from.
-    fn give_name(&mut self) -> Result<()> {
-        if let What::Unnamed(path) = &self.what {
-            let name = self.work.fresh_name()?;
-            path.at().link(&self.work.dir, &name)?;
-            self.what = What::Named(name);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Temp<'_> {
-    fn drop(&mut self) {
-        if let What::Named(name) = &self.what {
-            self.work.discard(name);
         }
     }
 }
@@ -362,66 +209,6 @@ fn mark_volatile(work: &DirFd) -> Result<()> {
     dir.open_dir(&volatile)?
         .create_file(&name(b"dirty")?, OpenMode::WRITE, 0o600)?;
     Ok(())
-}
-
-/// Removes an entry with all that is below it, however deep, whatever its permissions.
-///
-/// # Errors
-/// Those of removing; ENOENT is none.
-pub fn remove_tree(parent: &DirFd, top: &Name) -> Result<()> {
-    match parent.unlink(top) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::EISDIR | Errno::EPERM) => {}
-        Err(errno) => return Err(errno),
-    }
-    // A stack of its own: the depth is the layer's, not ours to limit.
-    let mut path: Vec<(DirFd, Name)> = vec![(parent.try_clone()?, top.clone())];
-    while let Some((dir, entry)) = path.last() {
-        match dir.rmdir(entry) {
-            Ok(()) | Err(Errno::ENOENT) => {
-                path.pop();
-                continue;
-            }
-            Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        let inner = dir.open_dir(entry)?;
-        match empty_of_files(&inner)? {
-            Some(subdir) => path.push((inner, subdir)),
-            None => continue,
-        }
-    }
-    Ok(())
-}
-
-/// Removes the non-directories in `dir`; returns one directory in it.
-fn empty_of_files(dir: &DirFd) -> Result<Option<Name>> {
-    let listing = match dir.at().open_dir_file() {
-        // Our own directory of mode 0: open it up.
-        Err(Errno::EACCES) => {
-            dir.at().chmod(0o700)?;
-            dir.at().open_dir_file()?
-        }
-        result => result?,
-    };
-    let mut entries = Vec::new();
-    listing.for_each_entry(|entry| {
-        entries.push(Name::new(entry.name)?);
-        Ok(())
-    })?;
-    let mut subdir = None;
-    for entry in entries {
-        match dir.unlink(&entry) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(Errno::EACCES) => {
-                dir.at().chmod(0o700)?;
-                dir.unlink(&entry)?;
-            }
-            Err(_) if At::child(dir, &entry).stat()?.is_dir() => subdir = Some(entry),
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(subdir)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub mod fds;
 pub mod handle;
 pub mod identity;
 pub mod listing;
+pub mod lower;
+pub mod place;
 pub mod reach;
 pub mod reaper;
 pub mod table;
@@ -18,11 +20,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use self::fds::FdKey;
+pub use self::lower::{Lower, LowerDir};
+pub use self::place::Place;
 use self::table::NodeTable;
 use crate::overlay::node::listing::Listing;
 use crate::sync::{Mutex, RwLock};
-use crate::sys::at::PathFd;
-use crate::sys::dir::DirFd;
 use crate::sys::name::Name;
 use crate::sys::stat::FileType;
 
@@ -54,83 +56,6 @@ pub enum Key {
     },
 }
 
-/// One directory of one lower layer: a value that never becomes wrong, since lowers do not change.
-#[derive(Debug)]
-pub struct LowerDir {
-    key: FdKey,
-    /// Index of the layer, 0 for the top-most lower.
-    pub layer: usize,
-    /// Device it is on.
-    pub dev: u64,
-    /// Real inode number.
-    pub ino: u64,
-    /// Empty files in it may be whiteouts by attribute.
-    pub xattr_whiteouts: bool,
-    from: LowerFrom,
-}
-
-#[derive(Debug)]
-enum LowerFrom {
-    Root(Arc<DirFd>),
-    Parent(Arc<LowerDir>, Name),
-}
-
-impl LowerDir {
-    /// The root of a layer.
-    pub fn root(layer: usize, root: Arc<DirFd>, dev: u64, ino: u64) -> LowerDir {
-        let from = LowerFrom::Root(root);
-        LowerDir {
-            key: FdKey::next(),
-            layer,
-            dev,
-            ino,
-            xattr_whiteouts: false,
-            from,
-        }
-    }
-
-    /// A directory below another.
-    pub fn child(
-        parent: &Arc<LowerDir>,
-        name: &Name,
-        dev: u64,
-        ino: u64,
-        xattr_whiteouts: bool,
-    ) -> LowerDir {
-        let from = LowerFrom::Parent(parent.clone(), name.clone());
-        LowerDir {
-            key: FdKey::next(),
-            layer: parent.layer,
-            dev,
-            ino,
-            xattr_whiteouts,
-            from,
-        }
-    }
-}
-
-/// The lower part of a node; immutable.
-#[derive(Debug)]
-pub enum Lower {
-    /// It has none.
-    None,
-    /// A non-directory: the first found in the stack.
-    Object {
-        /// The directory that holds it.
-        dir: Arc<LowerDir>,
-        /// Its name there.
-        name: Name,
-        /// Device it is on.
-        dev: u64,
-        /// Real inode number.
-        ino: u64,
-        /// It has other names, which stay lower when this one is copied up.
-        shared: bool,
-    },
-    /// Directories that contribute, top-most first.
-    Dirs(Box<[Arc<LowerDir>]>),
-}
-
 /// The upper object of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upper {
@@ -138,17 +63,6 @@ pub struct Upper {
     pub dev: u64,
     /// Real inode number.
     pub ino: u64,
-}
-
-/// Where a node is in the merged tree.
-#[derive(Debug)]
-pub enum Place {
-    /// It is the root.
-    Root,
-    /// Its known names; never empty. Only upper files can have more than one.
-    Named(Vec<(Arc<Node>, Name)>),
-    /// No name is left. The fd holds the upper object, if there is one.
-    Orphan(Option<Arc<PathFd>>),
 }
 
 /// What is kept of a directory beside its identity; guarded by the directory's lock.
@@ -318,116 +232,6 @@ impl Node {
     /// Notes whether there is a default ACL; `None` when that may have changed.
     pub fn set_default_acl(&self, acl: Option<DefaultAcl>) {
         *self.default_acl.lock() = acl;
-    }
-
-    /// The parent directory and the name in it, one of them if there are several.
-    pub fn name(&self) -> Option<(Arc<Node>, Name)> {
-        match &*self.place.read() {
-            Place::Named(names) => names.first().cloned(),
-            _ => None,
-        }
-    }
-
-    /// Is this one of its names?
-    pub fn has_name(&self, parent: &Arc<Node>, name: &Name) -> bool {
-        match &*self.place.read() {
-            Place::Named(names) => names
-                .iter()
-                .any(|(p, n)| Arc::ptr_eq(p, parent) && n == name),
-            _ => false,
-        }
-    }
-
-    /// Has it lost its last name?
-    pub fn is_orphan(&self) -> bool {
-        matches!(&*self.place.read(), Place::Orphan(_))
-    }
-
-    /// The fd that holds an upper object without a name.
-    pub fn orphan_fd(&self) -> Option<Arc<PathFd>> {
-        match &*self.place.read() {
-            Place::Orphan(fd) => fd.clone(),
-            _ => None,
-        }
-    }
-
-    /// Adds a name that was made or met.
-    pub fn add_name(&self, parent: &Arc<Node>, name: &Name) {
-        if self.has_name(parent, name) {
-            return;
-        }
-        let mut place = self.place.write();
-        match &mut *place {
-            Place::Named(names) => names.push((parent.clone(), name.clone())),
-            other => *other = Place::Named(vec![(parent.clone(), name.clone())]),
-        }
-    }
-
-    /// Takes a name away. With the last one known the node becomes an orphan held by `fd`. If the object is
-    /// `gone` for good nobody finds it by its key any more: the inode number may come back as another file
-    /// once `fd` is closed.
-    pub fn remove_name(
-        &self,
-        parent: &Arc<Node>,
-        name: &Name,
-        fd: Option<Arc<PathFd>>,
-        gone: bool,
-    ) {
-        let mut removed = Vec::new();
-        let orphan = {
-            let mut place = self.place.write();
-            let Place::Named(names) = &mut *place else {
-                return;
-            };
-            if let Some(at) = names
-                .iter()
-                .position(|(p, n)| Arc::ptr_eq(p, parent) && n == name)
-            {
-                removed.push(names.swap_remove(at));
-            }
-            let orphan = names.is_empty();
-            if orphan {
-                *place = Place::Orphan(fd);
-            }
-            orphan
-        };
-        // Dropping a parent may end it, which takes locks of its own.
-        drop(removed);
-        if orphan
-            && gone
-            && let Some(table) = self.table.upgrade()
-        {
-            table.forget_key(self);
-        }
-    }
-
-    /// Moves the node from one name to another.
-    pub fn rename(&self, from: (&Arc<Node>, &Name), to: (&Arc<Node>, &Name)) {
-        let old = {
-            let mut place = self.place.write();
-            match &mut *place {
-                Place::Named(names) => {
-                    let at = names
-                        .iter()
-                        .position(|(p, n)| Arc::ptr_eq(p, from.0) && n == from.1);
-                    let new = (to.0.clone(), to.1.clone());
-                    match at {
-                        Some(at) => Some(std::mem::replace(&mut names[at], new)),
-                        None => {
-                            names.push(new);
-                            None
-                        }
-                    }
-                }
-                _ => None,
-            }
-        };
-        drop(old);
-    }
-
-    /// Holds an orphan's new upper object, made by a copy-up after the last name had gone (15.2).
-    pub fn set_orphan_fd(&self, fd: Arc<PathFd>) {
-        *self.place.write() = Place::Orphan(Some(fd));
     }
 }
 

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{Lower, LowerDir, LowerFrom, Node, Place, Upper};
+use super::lower::{Lower, LowerDir, LowerFrom};
+use super::place::Place;
+use super::{Node, Upper};
 use crate::overlay::Overlay;
 use crate::sys::at::{At, PathFd};
 use crate::sys::dir::DirFd;

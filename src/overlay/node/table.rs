@@ -231,7 +231,8 @@ impl NodeTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lower, Place};
+    use super::super::lower::Lower;
+    use super::super::place::Place;
     use super::*;
     use crate::sys::stat::FileType;
 

@@ -1,0 +1,84 @@
+//! The lower part of a node. Lower layers do not change, so these are values that never become wrong.
+
+use std::sync::Arc;
+
+use super::fds::FdKey;
+use crate::sys::dir::DirFd;
+use crate::sys::name::Name;
+
+/// One directory of one lower layer.
+#[derive(Debug)]
+pub struct LowerDir {
+    pub(super) key: FdKey,
+    /// Index of the layer, 0 for the top-most lower.
+    pub layer: usize,
+    /// Device it is on.
+    pub dev: u64,
+    /// Real inode number.
+    pub ino: u64,
+    /// Empty files in it may be whiteouts by attribute.
+    pub xattr_whiteouts: bool,
+    pub(super) from: LowerFrom,
+}
+
+#[derive(Debug)]
+pub(super) enum LowerFrom {
+    Root(Arc<DirFd>),
+    Parent(Arc<LowerDir>, Name),
+}
+
+impl LowerDir {
+    /// The root of a layer.
+    pub fn root(layer: usize, root: Arc<DirFd>, dev: u64, ino: u64) -> LowerDir {
+        let from = LowerFrom::Root(root);
+        LowerDir {
+            key: FdKey::next(),
+            layer,
+            dev,
+            ino,
+            xattr_whiteouts: false,
+            from,
+        }
+    }
+
+    /// A directory below another.
+    pub fn child(
+        parent: &Arc<LowerDir>,
+        name: &Name,
+        dev: u64,
+        ino: u64,
+        xattr_whiteouts: bool,
+    ) -> LowerDir {
+        let from = LowerFrom::Parent(parent.clone(), name.clone());
+        LowerDir {
+            key: FdKey::next(),
+            layer: parent.layer,
+            dev,
+            ino,
+            xattr_whiteouts,
+            from,
+        }
+    }
+}
+
+/// The lower part of a node; immutable.
+#[derive(Debug)]
+pub enum Lower {
+    /// It has none.
+    None,
+    /// A non-directory: the first found in the stack.
+    Object {
+        /// The directory that holds it.
+        dir: Arc<LowerDir>,
+        /// Its name there.
+        name: Name,
+        /// Device it is on.
+        dev: u64,
+        /// Real inode number.
+        ino: u64,
+        /// It has other names, which stay lower when this one is copied up.
+        shared: bool,
+    },
+    /// Directories that contribute, top-most first.
+    Dirs(Box<[Arc<LowerDir>]>),
+}
