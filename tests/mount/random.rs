@@ -13,9 +13,10 @@ use rustix::fs::{CWD, RenameFlags};
 use super::support::dice::Dice;
 use super::support::layers::{Layers, Tree};
 use super::support::scenario::Scenario;
-use super::support::steps::{Steps, errno_name};
+use super::support::steps::{self, Steps};
+use super::support::words::{copy, errno_name};
 
-const STEPS: usize = 400;
+const STEPS: usize = 500;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// A path of at most three parts out of few names, so that they meet often.
@@ -150,12 +151,66 @@ fn act(root: &Path, dice: &mut Dice, step: usize) -> (String, io::Result<String>
     (format!("{verb} {a} {b}"), result)
 }
 
-/// All objects of the view with what `act` can say of them: tells the step at which two runs part.
+/// One random use of one of a few files kept open across all other changes. No link counts and no changes of
+/// metadata: there plyfs differs for unlinked lower files (15.2).
+fn use_open(
+    root: &Path,
+    slots: &mut [Option<fs::File>],
+    dice: &mut Dice,
+) -> (String, io::Result<String>) {
+    let (slot, a) = (dice.roll(slots.len()), path(dice));
+    let closed = || io::Error::from_raw_os_error(libc::EBADF);
+    let (verb, result) = match (dice.roll(6), &slots[slot]) {
+        (0 | 1, _) => {
+            let flags = ["r", "r", "rw", "rw,append", "rw,trunc", "r,trunc"][dice.roll(6)];
+            let file = steps::open(&root.join(&a), &format!("{flags},nonblock"));
+            let said = file.as_ref().map(|_| "ok".to_string()).map_err(copy);
+            slots[slot] = file
+                .ok()
+                .filter(|f| f.metadata().is_ok_and(|m| m.is_file()));
+            (format!("open {a} {flags}"), said)
+        }
+        (_, None) => ("nothing".into(), Err(closed())),
+        (2 | 3, Some(file)) => {
+            let mut data = [0; 64];
+            let read = file
+                .read_at(&mut data, 0)
+                .map(|n| data[..n].escape_ascii().to_string());
+            ("read".into(), read)
+        }
+        (4, Some(file)) => {
+            let data = format!("<{}>", dice.roll(1000));
+            (
+                "write".into(),
+                file.write_at(data.as_bytes(), dice.roll(12) as u64)
+                    .map(|n| n.to_string()),
+            )
+        }
+        (_, Some(file)) => {
+            let cut = if dice.roll(3) == 0 {
+                done(file.set_len(dice.roll(20) as u64))
+            } else {
+                Ok(String::new())
+            };
+            let size = file
+                .metadata()
+                .map(|m| format!("{:o} {} {}", m.mode(), m.uid(), m.len()));
+            ("cut and stat".into(), cut.and_then(|cut| Ok(cut + &size?)))
+        }
+    };
+    (format!("slot {slot}: {verb}"), result)
+}
+
+/// Random work; each step and its result in the transcript tells where two runs part.
 fn work(s: &mut Steps, seed: u64) {
     let root = s.at(".");
     let mut dice = Dice::new(seed ^ 0x5eed);
+    let mut slots: [Option<fs::File>; 4] = Default::default();
     for step in 0..STEPS {
-        let (what, result) = act(&root, &mut dice, step);
+        let (what, result) = match dice.roll(3) {
+            0 => use_open(&root, &mut slots, &mut dice),
+            _ => act(&root, &mut dice, step),
+        };
         let said = result.unwrap_or_else(|e| errno_name(&e));
         s.transcript
             .push(format!("seed {seed} step {step}: {what} -> {said}"));
