@@ -371,6 +371,22 @@ pub fn exec_with_open_mask(command: &mut Command) {
     }
 }
 
+/// Starts the program of `command` with this limit of open files.
+pub fn exec_with_file_limit(command: &mut Command, limit: rustix::process::Rlimit) {
+    let set = move || {
+        let limit = rustix::process::Rlimit {
+            current: limit.current,
+            maximum: limit.maximum,
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one plain syscall on numbers and allocates nothing.
+    unsafe {
+        command.pre_exec(set);
+    }
+}
+
 /// Makes `root` the root directory of the program that `command` starts, and `/` its working directory.
 pub fn exec_in_root(command: &mut Command, root: OwnedFd) {
     let enter = move || {

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
@@ -23,9 +24,16 @@ pub mod signal {
     pub use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 }
 
-/// Raises the soft limit of open files to the hard one.
+/// The soft limit of open files before it was raised.
+static FILES_BEFORE: OnceLock<Option<u64>> = OnceLock::new();
+
+/// Raises the soft limit of open files to the hard one, for this process; see [`program`].
+///
+/// # Errors
+/// As setrlimit(2) says.
 pub fn raise_file_limit() -> Result<()> {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    FILES_BEFORE.get_or_init(|| limit.current);
     limit.current = limit.maximum;
     rustix::process::setrlimit(Resource::Nofile, limit)?;
     Ok(())
@@ -61,10 +69,16 @@ pub fn start_in_root(command: &mut Command, root: &OsStr) -> Result<()> {
     Ok(())
 }
 
-/// A program that will start with no signal blocked, whatever its parent waits for.
+/// A program that will start as if called by our caller: no signal blocked, the soft limit of files what it was
+/// (programs that use select(2) rely on a low one).
 pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     ffi::exec_with_open_mask(&mut command);
+    if let Some(current) = FILES_BEFORE.get() {
+        let mut limit = rustix::process::getrlimit(Resource::Nofile);
+        limit.current = *current;
+        ffi::exec_with_file_limit(&mut command, limit);
+    }
     command
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use crate::support::env::cannot_run;
 use crate::tool::{Place, in_place};
 
 fn mounted_then_gone(place: &Place) {
@@ -50,6 +51,30 @@ fn every_shape_of_call() {
                 .worked();
             assert_eq!(place.mounts_at("m"), [""; 0]);
         }
+    });
+}
+
+#[test]
+fn containerd_and_fstab_call_through_the_helper_of_fuse() {
+    let name = "containerd_and_fstab_call_through_the_helper_of_fuse";
+    if std::process::Command::new("mount.fuse3")
+        .arg("-V")
+        .output()
+        .is_err()
+    {
+        return cannot_run(name, "mount.fuse3 is not installed");
+    }
+    in_place(name, |place| {
+        fs::create_dir(place.at("bin")).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_plyfs"), place.at("bin/fuse-overlayfs"))
+            .unwrap();
+        let root = place.root.display();
+        let script = format!(
+            "PATH={root}/bin:$PATH exec mount.fuse3 overlay {root}/m -o workdir={root}/w -o upperdir={root}/u \
+             -o lowerdir={root}/l1:{root}/l2 -o rw,dev,suid -t fuse-overlayfs"
+        );
+        place.program("sh", &["-c", &script]).worked();
+        mounted_then_gone(place);
     });
 }
 

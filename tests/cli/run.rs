@@ -164,3 +164,15 @@ fn options_can_be_added() {
         said.failed(2, &["bogus"]);
     });
 }
+
+#[test]
+fn the_command_gets_the_limits_of_its_caller() {
+    in_place("the_command_gets_the_limits_of_its_caller", |place| {
+        let script = format!(
+            "ulimit -Sn 100; exec {} run --lower l1 -- sh -c 'ulimit -Sn; grep SigBlk: /proc/self/status'",
+            env!("CARGO_BIN_EXE_plyfs")
+        );
+        let said = place.program("sh", &["-c", &script]);
+        assert_eq!(said.out, "100\nSigBlk:\t0000000000000000\n", "{said:?}");
+    });
+}
