@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::copyup::{Data, copy_xattrs};
-use super::slot::{LockedDir, Slot};
+use super::slot::Slot;
 use crate::overlay::Overlay;
-use crate::overlay::node::{Node, NodeId};
+use crate::overlay::node::{DirState, Node, NodeId, rank};
 use crate::overlay::view::lookup::Seen;
+use crate::sync::WriteGuard;
 use crate::sys::at::{At, PathFd, SetTime};
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
@@ -122,10 +123,7 @@ impl Overlay {
 
     fn rmdir_slot(&self, slot: &Slot<'_>, seen: &Seen, victim: &Arc<Node>) -> Result<()> {
         // Nothing may come into the victim while it goes.
-        let state = victim.dir.write_second();
-        if !self.list(victim, &state)?.is_empty() {
-            return Err(Errno::ENOTEMPTY);
-        }
+        let _state = self.lock_empty_dir(victim)?;
         let work = self.work()?;
         let hold = self.hold(slot, seen)?;
         match (
@@ -141,7 +139,6 @@ impl Overlay {
             (true, true) => work.whiteout()?.exchange(slot.dir, slot.name)?,
             (false, _) => work.whiteout_at(slot.dir, slot.name)?,
         }
-        drop(state);
         hold.forget_name(victim, slot);
         Ok(())
     }
@@ -164,14 +161,19 @@ impl Overlay {
         twin.exchange(slot.dir, slot.name)
     }
 
-    /// Is a directory empty in the view? The caller holds the lock of its parent, not its own.
-    pub(in crate::overlay) fn is_empty_dir(
+    /// Locks a directory that is about to be removed or replaced, after its parent.
+    ///
+    /// # Errors
+    /// ENOTEMPTY when something shows in it.
+    pub(in crate::overlay) fn lock_empty_dir<'a>(
         &self,
-        victim: &Arc<Node>,
-        _parent: &LockedDir<'_>,
-    ) -> Result<bool> {
+        victim: &'a Arc<Node>,
+    ) -> Result<WriteGuard<'a, DirState, { rank::DIR }>> {
         let state = victim.dir.write_second();
-        Ok(self.list(victim, &state)?.is_empty())
+        match self.list(victim, &state)?.is_empty() {
+            true => Ok(state),
+            false => Err(Errno::ENOTEMPTY),
+        }
     }
 }
 

@@ -180,16 +180,11 @@ impl Overlay {
             }
             (Rename::NoReplace, Some(_)) => Err(Errno::EEXIST),
             (_, target) => {
-                if let Some(target) = &target
-                    && target.is_dir()
-                {
-                    if !self.is_empty_dir(target, to.0)? {
-                        return Err(Errno::ENOTEMPTY);
-                    }
-                    if to_seen.upper().is_some() {
-                        self.clear_whiteouts(&to_slot)?;
-                    }
-                }
+                // Nothing may come into a directory while it is replaced.
+                let _victim = match &target {
+                    Some(target) if target.is_dir() => Some(self.lock_empty_dir(target)?),
+                    _ => None,
+                };
                 self.replace(&from_slot, &to_slot, source, target.as_ref(), &to_seen)
             }
         }
@@ -219,8 +214,11 @@ impl Overlay {
         victim: Option<&Arc<Node>>,
         to_seen: &Seen,
     ) -> Result<()> {
-        self.prepare_move(from, source, to.parent)?;
         let hold = self.hold(to, to_seen)?;
+        if to_seen.upper().is_some() && victim.is_some_and(|victim| victim.is_dir()) {
+            self.clear_whiteouts(to)?;
+        }
+        self.prepare_move(from, source, to.parent)?;
         let positive = self.is_lower_positive(from.parent, from.name);
         match step(positive, to_seen.upper_whiteout, source.is_dir()) {
             Step::Plain(mode) => from.dir.rename(from.name, to.dir, to.name, mode)?,

@@ -101,26 +101,16 @@ impl Node {
 
     /// Moves the node from one name to another.
     pub fn rename(&self, from: (&Arc<Node>, &Name), to: (&Arc<Node>, &Name)) {
-        let old = {
-            let mut place = self.place.write();
-            match &mut *place {
-                Place::Named(names) => {
-                    let at = names
-                        .iter()
-                        .position(|(p, n)| Arc::ptr_eq(p, from.0) && n == from.1);
-                    let new = (to.0.clone(), to.1.clone());
-                    match at {
-                        Some(at) => Some(std::mem::replace(&mut names[at], new)),
-                        None => {
-                            names.push(new);
-                            None
-                        }
-                    }
-                }
-                _ => None,
-            }
-        };
-        drop(old);
+        let mut removed = Vec::new();
+        if let Place::Named(names) = &mut *self.place.write() {
+            let is = |entry: &(Arc<Node>, Name), (parent, name): (&Arc<Node>, &Name)| {
+                Arc::ptr_eq(&entry.0, parent) && entry.1 == *name
+            };
+            removed.extend(names.extract_if(.., |entry| is(entry, from) || is(entry, to)));
+            names.push((to.0.clone(), to.1.clone()));
+        }
+        // Dropping a parent may end it, which takes locks of its own.
+        drop(removed);
     }
 
     /// Holds an orphan's new upper object, made by a copy-up after the last name had gone (15.2).

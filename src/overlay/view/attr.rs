@@ -42,10 +42,6 @@ impl Overlay {
 
     /// Fresh attributes of a node's object.
     pub(in crate::overlay) fn stat(&self, node: &Arc<Node>) -> Result<Stat> {
-        if node.is_dir() && node.upper().is_some() && node.is_orphan() {
-            let fd = node.orphan_fd().ok_or(Errno::ENOENT)?;
-            return fd.at().stat();
-        }
         self.on_real(node, |at| at.stat().map(|stat| (stat, stat)))
     }
 
