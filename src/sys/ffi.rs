@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::UnshareFlags;
 
 use super::errno::{Errno, Result};
@@ -351,40 +352,23 @@ pub fn inherit_fd<'a>(command: &'a mut Command, fd: &'a OwnedFd) -> &'a mut Comm
     unsafe { command.pre_exec(clear) }
 }
 
-/// Starts the program of `command` with no signal blocked: the mask of this thread is not its business, and would be
-/// inherited.
-pub fn exec_with_open_mask(command: &mut Command) {
-    let open = || {
-        // SAFETY: sigset_t is plain bits, and an empty set is initialised by sigemptyset before it is used.
-        let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `none` is a valid, exclusively borrowed sigset_t.
-        unsafe { libc::sigemptyset(&mut none) };
-        // SAFETY: `none` is valid for reading; the old mask is not asked for. Async-signal-safe.
+/// Starts the program of `command` with no signal blocked (the mask of this thread would be inherited) and with this
+/// soft limit of open files.
+pub fn exec_as_called(command: &mut Command, files: Option<u64>) {
+    let set = move || {
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = files;
+        setrlimit(Resource::Nofile, limit)?;
+        // SAFETY: sigset_t is plain bits, of which zeroes are the empty set.
+        let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `none` is valid for reading; the old mask is not asked for.
         match unsafe { libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     };
-    // SAFETY: the closure makes async-signal-safe calls on its own stack and allocates nothing.
-    unsafe {
-        command.pre_exec(open);
-    }
-}
-
-/// Starts the program of `command` with this limit of open files.
-pub fn exec_with_file_limit(command: &mut Command, limit: rustix::process::Rlimit) {
-    let set = move || {
-        let limit = rustix::process::Rlimit {
-            current: limit.current,
-            maximum: limit.maximum,
-        };
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?;
-        Ok(())
-    };
-    // SAFETY: the closure makes one plain syscall on numbers and allocates nothing.
-    unsafe {
-        command.pre_exec(set);
-    }
+    // SAFETY: the closure makes plain system calls on its own stack and allocates nothing.
+    unsafe { command.pre_exec(set) };
 }
 
 /// Makes `root` the root directory of the program that `command` starts, and `/` its working directory.
@@ -396,9 +380,7 @@ pub fn exec_in_root(command: &mut Command, root: OwnedFd) {
         Ok(())
     };
     // SAFETY: the closure makes plain syscalls on static strings and an open fd; it allocates nothing.
-    unsafe {
-        command.pre_exec(enter);
-    }
+    unsafe { command.pre_exec(enter) };
 }
 
 // ---- signals --------------------------------------------------------------------------------

@@ -73,12 +73,11 @@ pub fn start_in_root(command: &mut Command, root: &OsStr) -> Result<()> {
 /// (programs that use select(2) rely on a low one).
 pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
-    ffi::exec_with_open_mask(&mut command);
-    if let Some(current) = FILES_BEFORE.get() {
-        let mut limit = rustix::process::getrlimit(Resource::Nofile);
-        limit.current = *current;
-        ffi::exec_with_file_limit(&mut command, limit);
-    }
+    let files = FILES_BEFORE
+        .get()
+        .copied()
+        .unwrap_or_else(|| rustix::process::getrlimit(Resource::Nofile).current);
+    ffi::exec_as_called(&mut command, files);
     command
 }
 
