@@ -252,8 +252,9 @@ pub fn fs_uuid(fd: BorrowedFd<'_>) -> Result<[u8; 16]> {
 
 // ---- mounts --------------------------------------------------------------------------------------
 
-/// mount_setattr(2) on a mount fd itself (`AT_EMPTY_PATH`): sets the given `MOUNT_ATTR_*` bits.
-pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64) -> Result<()> {
+/// mount_setattr(2) on a mount fd itself (`AT_EMPTY_PATH`): sets the given `MOUNT_ATTR_*` bits; `flags`
+/// may add `AT_RECURSIVE`.
+pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64, flags: c_int) -> Result<()> {
     let attr = libc::mount_attr {
         attr_set: set,
         attr_clr: 0,
@@ -267,7 +268,7 @@ pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64) -> Result<()> {
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | flags,
             (&raw const attr).cast::<c_void>(),
             size,
         )
