@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn t008_only_one_byte_y_is_opaque() {
-        let temp = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let temp = tempfile::tempdir().unwrap();
         let dir = DirFd::open(temp.path()).unwrap();
         for (value, opaque, xwhiteouts) in [
             (&b"y"[..], true, false),
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn t010_only_an_empty_file_is_a_whiteout_by_attribute() {
-        let temp = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let temp = tempfile::tempdir().unwrap();
         let dir = DirFd::open(temp.path()).unwrap();
         let name = Name::new(b"f").unwrap();
         std::fs::write(temp.path().join("f"), b"").unwrap();

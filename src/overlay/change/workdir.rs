@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn base() -> (tempfile::TempDir, DirFd) {
-        let temp = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let temp = tempfile::tempdir().unwrap();
         let dir = DirFd::open(temp.path()).unwrap();
         (temp, dir)
     }
