@@ -39,6 +39,13 @@ impl Real {
     }
 }
 
+/// The object was not where it was known to be.
+struct Miss {
+    /// It is known to be elsewhere by now.
+    moved: bool,
+    errno: Errno,
+}
+
 impl Overlay {
     /// The fd of a lower directory.
     ///
@@ -158,7 +165,8 @@ impl Overlay {
     }
 
     /// Runs `verb` on a node's object, again if it was renamed or unlinked meanwhile. The result of
-    /// `verb` comes with the attributes that prove the object to be the right one (12.5).
+    /// `verb` comes with the attributes that prove the object to be the right one (12.5). The caller holds no
+    /// lock of a directory.
     ///
     /// # Errors
     /// Those of `verb`; ESTALE when the layer was changed behind our back.
@@ -169,23 +177,55 @@ impl Overlay {
     ) -> Result<T> {
         let mut last = Errno::ESTALE;
         for _ in 0..RETRIES {
-            let upper = node.upper();
-            let real = self.real(node)?;
-            match verb(real.at()) {
-                Ok((value, stat)) if self.is_node(node, upper, &stat) => return Ok(value),
-                Ok(_) => last = Errno::ESTALE,
-                Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) => last = errno,
-                Err(errno) => return Err(errno),
-            }
-            let unmoved = match &real {
-                Real::Child(_, name) => node.name().is_some_and(|(_, now)| now == *name),
-                Real::Dir(_) | Real::Fd(_) => true,
-            };
-            if unmoved && node.upper() == upper {
-                return Err(last);
+            match self.try_on_real(node, &verb)? {
+                Ok(value) => return Ok(value),
+                Err(Miss { moved: true, errno }) => last = errno,
+                Err(Miss { moved: false, .. }) => {
+                    // A change of the name may be on disk already and not yet known here. It holds the
+                    // directory's lock: with that, what is known is what is on disk.
+                    let named = node.name();
+                    let still = named.as_ref().map(|(parent, _)| parent.dir.read());
+                    if named
+                        .as_ref()
+                        .is_some_and(|(parent, name)| !node.has_name(parent, name))
+                    {
+                        continue;
+                    }
+                    let result = self.try_on_real(node, &verb)?;
+                    drop(still);
+                    return result.map_err(|miss| miss.errno);
+                }
             }
         }
         Err(last)
+    }
+
+    /// Once. The outer error is that of `verb` on the right object.
+    fn try_on_real<T>(
+        &self,
+        node: &Arc<Node>,
+        verb: impl Fn(At<'_>) -> Result<(T, Stat)>,
+    ) -> Result<std::result::Result<T, Miss>> {
+        let upper = node.upper();
+        let real = self.real(node)?;
+        let errno = match verb(real.at()) {
+            Ok((value, stat)) if self.is_node(node, upper, &stat) => return Ok(Ok(value)),
+            Ok(_) => Errno::ESTALE,
+            Err(Errno::ENOENT) => Errno::ENOENT,
+            // The verb met something else, a whiteout for one, or this is what the object has to say.
+            Err(errno) => match real.at().stat() {
+                Ok(stat) if self.is_node(node, upper, &stat) => return Err(errno),
+                _ => Errno::ESTALE,
+            },
+        };
+        let unmoved = match &real {
+            Real::Child(_, name) => node.name().is_some_and(|(_, now)| now == *name),
+            Real::Dir(_) | Real::Fd(_) => true,
+        };
+        Ok(Err(Miss {
+            moved: !unmoved || node.upper() != upper,
+            errno,
+        }))
     }
 
     /// Do these attributes belong to the node's object?
