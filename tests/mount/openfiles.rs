@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use rustix::fs::FlockOperation;
 
+use super::support::dice::Dice;
 use super::support::env;
 use super::support::ffi::{Map, Mapping};
 use super::support::scenario::Scenario;
@@ -78,6 +80,94 @@ fn writes_never_reach_the_lower(options: &'static str) {
 #[test]
 fn t090_lower_files_are_never_written() {
     writes_never_reach_the_lower("");
+}
+
+#[test]
+fn t090_without_passthrough() {
+    writes_never_reach_the_lower("passthrough=off");
+}
+
+#[test]
+fn t090_with_passthrough() {
+    writes_never_reach_the_lower("passthrough=on");
+}
+
+/// Any order of opens, reads, writes and closes of a few files, large enough for passthrough, by several descriptors.
+fn mixed_opens(options: &'static str) {
+    const LARGE: usize = 300_000;
+    let names = ["low", "up", "small", "suid"];
+    Scenario::new(
+        "T133 T090",
+        "whatever the order of opens and closes: never EIO, always the same bytes",
+    )
+    .options(options, super::support::mount::KERNEL_DEFAULTS)
+    .layers(|l| {
+        l.lower(1)
+            .file("low", vec![b'l'; LARGE])
+            .file("small", "small")
+            .file("suid", vec![b's'; LARGE]);
+        l.lower(1).mode("suid", 0o4755);
+        l.upper().file("up", vec![b'u'; LARGE]);
+    })
+    .steps(move |s| {
+        let mut dice = Dice::new(90);
+        let mut slots: [Option<fs::File>; 6] = Default::default();
+        for step in 0..600 {
+            let (slot, name) = (dice.roll(slots.len()), names[dice.roll(names.len())]);
+            let offset = dice.roll(LARGE) as u64;
+            let said = match (dice.roll(7), slots[slot].take()) {
+                (0 | 1, _) | (_, None) => {
+                    let flags = ["r", "r", "r", "rw", "rw", "rw,append", "r,sync", "rw,trunc"]
+                        [dice.roll(8)];
+                    slots[slot] = steps::open(&s.at(name), flags).ok();
+                    format!("open {name} {flags}: {}", slots[slot].is_some())
+                }
+                (2, Some(closed)) => {
+                    drop(closed);
+                    "close".into()
+                }
+                (3 | 4, Some(file)) => {
+                    let mut data = [0; 16];
+                    let n = file
+                        .read_at(&mut data, offset)
+                        .map_err(|e| steps::errno_name(&e));
+                    slots[slot] = Some(file);
+                    format!("read at {offset}: {n:?} {}", data.escape_ascii())
+                }
+                (5, Some(file)) => {
+                    let wrote = file.write_at(format!("<{step}>").as_bytes(), offset);
+                    slots[slot] = Some(file);
+                    format!(
+                        "write at {offset}: {:?}",
+                        wrote.map_err(|e| steps::errno_name(&e))
+                    )
+                }
+                (_, Some(file)) => {
+                    let size = file.metadata().map(|m| m.len());
+                    slots[slot] = Some(file);
+                    format!("size {:?}", size.map_err(|e| steps::errno_name(&e)))
+                }
+            };
+            s.check(
+                &format!("step {step}, slot {slot}: {said}"),
+                !said.contains("EIO"),
+            )
+            .holds();
+        }
+        for name in names {
+            s.read(name).noted();
+        }
+    });
+}
+
+#[test]
+fn t133_any_order_of_opens() {
+    mixed_opens("");
+}
+
+#[test]
+fn t133_any_order_of_opens_without_passthrough() {
+    mixed_opens("passthrough=off");
 }
 
 #[test]

@@ -9,9 +9,10 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use super::support::dice::Dice;
+use super::support::layers::Layers;
 use super::support::mount::Server;
 use super::support::scenario::Scenario;
-use super::support::steps::errno_name;
+use super::support::steps::{Steps, errno_name};
 
 const THREADS: usize = 4;
 const CHANGES: usize = 500;
@@ -41,6 +42,43 @@ fn change(root: &Path, me: usize, dice: &mut Dice, step: usize) -> (String, io::
     (format!("{kind} {a} {b}"), seen.and(result))
 }
 
+fn build_shared(l: &Layers) {
+    for t in 0..THREADS {
+        for i in 0..8 {
+            l.lower(1 + i % 2)
+                .file(&format!("d{}/t{t}-{i}", i % 3), format!("lower {t} {i}"));
+        }
+    }
+}
+
+/// All threads work on names of their own; what each did goes to the transcript, thread by thread.
+fn work_on_own_names(s: &mut Steps) {
+    let root = s.at(".");
+    let logs: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|me| {
+                let root = &root;
+                scope.spawn(move || {
+                    let mut dice = Dice::new(me as u64 + 1);
+                    let one = |step| {
+                        let (what, result) = change(root, me, &mut dice, step);
+                        let said = result.map_or_else(|e| errno_name(&e), |()| "ok".into());
+                        format!("thread {me} step {step}: {what}: {said}")
+                    };
+                    (0..CHANGES).map(one).collect()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|w| w.join().unwrap()).collect()
+    });
+    for (me, log) in logs.iter().enumerate() {
+        let changed = log.iter().filter(|l| l.ends_with(": ok")).count();
+        s.check(&format!("thread {me} changed much"), changed > CHANGES / 5)
+            .holds();
+    }
+    s.transcript.extend(logs.into_iter().flatten());
+}
+
 #[test]
 fn stress_own_names_in_shared_directories() {
     Scenario::new(
@@ -48,40 +86,8 @@ fn stress_own_names_in_shared_directories() {
         "threads change their own names in shared directories: the same tree as the kernel's",
     )
     .lowers(2)
-    .layers(|l| {
-        for t in 0..THREADS {
-            for i in 0..8 {
-                l.lower(1 + i % 2)
-                    .file(&format!("d{}/t{t}-{i}", i % 3), format!("lower {t} {i}"));
-            }
-        }
-    })
-    .steps(|s| {
-        let root = s.at(".");
-        let logs: Vec<Vec<String>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..THREADS)
-                .map(|me| {
-                    let root = &root;
-                    scope.spawn(move || {
-                        let mut dice = Dice::new(me as u64 + 1);
-                        let one = |step| {
-                            let (what, result) = change(root, me, &mut dice, step);
-                            let said = result.map_or_else(|e| errno_name(&e), |()| "ok".into());
-                            format!("thread {me} step {step}: {what}: {said}")
-                        };
-                        (0..CHANGES).map(one).collect()
-                    })
-                })
-                .collect();
-            workers.into_iter().map(|w| w.join().unwrap()).collect()
-        });
-        for (me, log) in logs.iter().enumerate() {
-            let changed = log.iter().filter(|l| l.ends_with(": ok")).count();
-            s.check(&format!("thread {me} changed much"), changed > CHANGES / 5)
-                .holds();
-        }
-        s.transcript.extend(logs.into_iter().flatten());
-    });
+    .layers(build_shared)
+    .steps(work_on_own_names);
 }
 
 #[test]
@@ -327,5 +333,99 @@ fn stress_names_that_move() {
             all.extend(wrong);
         }
         s.act("what the user met", Ok(all.join("; "))).is("");
+    });
+}
+
+/// Opens of one file by many threads, in all modes: one I/O mode at a time, and never an error of it (22.8).
+#[test]
+fn t133_opens_by_many_threads() {
+    const LARGE: usize = 300_000;
+    Scenario::new(
+        "T133",
+        "threads open, read, write and close the same large files",
+    )
+    .layers(|l| {
+        l.lower(1)
+            .file("low", vec![b'l'; LARGE])
+            .file("small", "small file that is read");
+        l.upper().file("up", vec![b'u'; LARGE]);
+    })
+    .steps(|s| {
+        let root = s.at(".");
+        let wrong: Vec<String> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..THREADS)
+                .map(|me| {
+                    let root = &root;
+                    scope.spawn(move || {
+                        let mut dice = Dice::new(133 + me as u64);
+                        let mut wrong = Vec::new();
+                        for _ in 0..CHANGES {
+                            let name = ["low", "up", "small"][dice.roll(3)];
+                            let write = dice.roll(3) == 0;
+                            let open = fs::OpenOptions::new()
+                                .read(true)
+                                .write(write)
+                                .open(root.join(name));
+                            let used = open.and_then(|file| {
+                                let mut data = [0; 8];
+                                let at = if name == "small" {
+                                    0
+                                } else {
+                                    (dice.roll(LARGE / 8 - 1) * 8) as u64
+                                };
+                                file.read_exact_at(&mut data, at)?;
+                                // What is there already: the files stay as they are, whoever comes first.
+                                if write {
+                                    file.write_all_at(&data, at)
+                                } else {
+                                    Ok(())
+                                }
+                            });
+                            wrong.extend(used.err().map(|e| format!("{name}: {e}")));
+                        }
+                        wrong
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .flat_map(|w| w.join().unwrap())
+                .collect()
+        });
+        s.act("errors", Ok(wrong.join("; "))).is("");
+        for name in ["low", "up", "small"] {
+            s.read(name).noted();
+        }
+    });
+}
+
+/// The kernel forgets what it knows again and again while threads work.
+#[test]
+fn t128_forgetting() {
+    const DROP: &str = "/proc/sys/vm/drop_caches";
+    if fs::OpenOptions::new().write(true).open(DROP).is_err() {
+        return super::support::env::cannot_run("T128", "cannot write /proc/sys/vm/drop_caches");
+    }
+    Scenario::new(
+        "T128",
+        "threads work while the kernel drops its caches: the same tree, no stale handles",
+    )
+    .lowers(2)
+    .layers(build_shared)
+    .steps(|s| {
+        let stop = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let dropper = scope.spawn(|| {
+                let mut drops = 0;
+                while stop.load(Ordering::SeqCst) == 0 {
+                    fs::write(DROP, "2").unwrap();
+                    drops += 1;
+                }
+                drops
+            });
+            work_on_own_names(s);
+            stop.store(1, Ordering::SeqCst);
+            assert!(dropper.join().unwrap() > 0, "caches were dropped meanwhile");
+        });
     });
 }
