@@ -173,11 +173,11 @@ impl Overlay {
     pub(in crate::overlay) fn on_real<T>(
         &self,
         node: &Arc<Node>,
-        verb: impl Fn(At<'_>) -> Result<(T, Stat)>,
+        mut verb: impl FnMut(At<'_>) -> Result<(T, Stat)>,
     ) -> Result<T> {
         let mut last = Errno::ESTALE;
         for _ in 0..RETRIES {
-            match self.try_on_real(node, &verb)? {
+            match self.try_on_real(node, &mut verb)? {
                 Ok(value) => return Ok(value),
                 Err(Miss { moved: true, errno }) => last = errno,
                 Err(Miss { moved: false, .. }) => {
@@ -191,7 +191,7 @@ impl Overlay {
                     {
                         continue;
                     }
-                    let result = self.try_on_real(node, &verb)?;
+                    let result = self.try_on_real(node, &mut verb)?;
                     drop(still);
                     return result.map_err(|miss| miss.errno);
                 }
@@ -204,7 +204,7 @@ impl Overlay {
     fn try_on_real<T>(
         &self,
         node: &Arc<Node>,
-        verb: impl Fn(At<'_>) -> Result<(T, Stat)>,
+        verb: &mut impl FnMut(At<'_>) -> Result<(T, Stat)>,
     ) -> Result<std::result::Result<T, Miss>> {
         let upper = node.upper();
         let real = self.real(node)?;

@@ -24,7 +24,9 @@ impl Overlay {
         let name = xattr_name(name)?;
         // A mark that has no form on disk for users is not there for them.
         let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
-        self.real(&node)?.at().get_xattr_into(&name, value)
+        self.on_real(&node, |at| {
+            Ok((at.get_xattr_into(&name, value)?, at.stat()?))
+        })
     }
 
     /// All attribute names that the caller may see, each ended by a NUL. `admin` callers see `trusted.*`.
@@ -34,8 +36,7 @@ impl Overlay {
     pub fn listxattr(&self, id: NodeId, admin: bool) -> Result<Vec<u8>> {
         let node = self.table.get(id)?;
         let mut list = Vec::new();
-        let real = self.real(&node)?;
-        let names = real.at().list_xattrs()?;
+        let names = self.on_real(&node, |at| Ok((at.list_xattrs()?, at.stat()?)))?;
         let may_see = |name: &CStr| admin || !name.to_bytes().starts_with(b"trusted.");
         for name in names
             .iter()
