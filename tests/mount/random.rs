@@ -36,6 +36,13 @@ fn fill(tree: Tree<'_>, dice: &mut Dice, at: &str, depth: usize, marks: bool) {
         };
         match dice.roll(10) {
             0 | 1 => drop(tree.file(&path, format!("{path} {}", dice.roll(100)))),
+            8 if !at.is_empty()
+                && tree.at(NAMES[0]).is_file()
+                && !tree.at(NAMES[0]).is_symlink() =>
+            {
+                // More names of one file: parted from each other at copy-up (7.1).
+                tree.link(NAMES[0], &path);
+            }
             2 => drop(tree.symlink(&path, NAMES[dice.roll(NAMES.len())])),
             3 if marks => drop(tree.whiteout(&path)),
             4 if dice.roll(3) == 0 => drop(tree.fifo(&path)),
