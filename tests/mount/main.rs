@@ -9,6 +9,7 @@ mod copyup;
 mod crash;
 mod create;
 mod identity;
+mod io;
 mod merge;
 mod openfiles;
 mod permissions;
