@@ -29,6 +29,7 @@ use crate::overlay::view::io::Seek;
 use crate::overlay::view::lookup::Entry;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::stat::FileType;
 use crate::sys::xattr::XattrMode;
 
 /// How long names and attributes stay valid when nobody else changes the layers: for ever, in the
@@ -173,7 +174,8 @@ impl Filesystem for Adapter {
         match run(|| self.overlay.lookup(node(parent), name)) {
             // Node 0 with a time to live: the kernel remembers that there is nothing.
             Err(Errno::ENOENT) => {
-                reply.entry(&self.ttl, &convert::dot_attr(0), GENERATION);
+                let nothing = convert::bare_attr(0, FileType::File);
+                reply.entry(&self.ttl, &nothing, GENERATION);
             }
             result => self.entry(result, reply),
         }
@@ -504,25 +506,20 @@ impl Filesystem for Adapter {
         let result = run(|| {
             self.overlay
                 .readdirplus(handle(fh), offset, |dirent, entry| {
-                    let (ttl, attr) = match entry {
-                        Some(entry) if entry.attr.cacheable => (self.ttl, entry),
-                        Some(entry) => (Duration::ZERO, entry),
+                    let (attr, ttl) = match entry {
+                        Some(entry) => (
+                            convert::entry_attr(entry.id, &entry.attr),
+                            self.attr_ttl(&entry.attr),
+                        ),
                         None if dirent.is_dot() => {
-                            let attr = convert::dot_attr(dirent.ino);
-                            let (ino, name) = (INodeNo(dirent.ino), OsStr::from_bytes(dirent.name));
-                            return !reply.add(
-                                ino,
-                                dirent.next,
-                                name,
-                                &Duration::ZERO,
-                                &attr,
-                                GENERATION,
-                            );
+                            (convert::bare_attr(dirent.ino, dirent.kind), Duration::ZERO)
                         }
-                        // Gone since the listing was made.
-                        None => return true,
+                        // Listed, but whoever looks it up gets an error: under an id that means nothing.
+                        None => {
+                            let id = self.overlay.unused_id();
+                            (convert::bare_attr(id.0, dirent.kind), Duration::ZERO)
+                        }
                     };
-                    let attr = convert::entry_attr(attr.id, &attr.attr);
                     let name = OsStr::from_bytes(dirent.name);
                     !reply.add(attr.ino, dirent.next, name, &ttl, &attr, GENERATION)
                 })

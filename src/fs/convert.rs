@@ -65,8 +65,8 @@ fn numbered(attr: &Attr, number: u64) -> FileAttr {
     }
 }
 
-/// A bare directory, for `.` and `..`, of which only number and type are looked at.
-pub fn dot_attr(ino: u64) -> FileAttr {
+/// Attributes of which only number and type are looked at.
+pub fn bare_attr(ino: u64, of: FileType) -> FileAttr {
     FileAttr {
         ino: INodeNo(ino),
         size: 0,
@@ -75,7 +75,7 @@ pub fn dot_attr(ino: u64) -> FileAttr {
         mtime: UNIX_EPOCH,
         ctime: UNIX_EPOCH,
         crtime: UNIX_EPOCH,
-        kind: fuser::FileType::Directory,
+        kind: kind(of),
         perm: 0,
         nlink: 1,
         uid: 0,

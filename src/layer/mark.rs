@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 
 use super::keys::{self, FUSE_OVERLAYFS_OPAQUE, Key, Namespace};
+use super::redirect::Redirect;
 use crate::sys::at::At;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
@@ -23,6 +24,17 @@ pub struct MarkRules {
     pub user_redirects: bool,
     /// `.wh.` names are whiteouts (26.2b).
     pub oci: bool,
+    /// What to do with a directory that has another name below, or a file that has its data there.
+    pub redirects: Redirects,
+}
+
+/// How redirects and metacopies are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirects {
+    /// A redirect is followed; else it is EPERM (5.1).
+    pub follow: bool,
+    /// A metacopy shows the data it stands for; else it is EPERM (2.8).
+    pub metacopy: bool,
 }
 
 /// Marks of a directory.
@@ -45,6 +57,8 @@ pub struct FileMarks {
     pub whiteout: bool,
     /// Its data is elsewhere.
     pub metacopy: bool,
+    /// The layers below know it by another name.
+    pub redirect: bool,
 }
 
 /// Is this the device node 0:0 that stands for a removed name (form A)?
@@ -90,6 +104,41 @@ impl MarkRules {
         Ok(marks)
     }
 
+    /// The redirect of an object that is marked with one.
+    ///
+    /// # Errors
+    /// EPERM where redirects are not followed; EINVAL and EACCES for malformed ones.
+    pub fn redirect(&self, at: At<'_>) -> Result<Redirect> {
+        if !self.redirects.follow {
+            return Err(Errno::EPERM);
+        }
+        Redirect::parse(&self.trusted_value(at, Key::Redirect)?.ok_or(Errno::EIO)?)
+    }
+
+    /// Refuses a metacopy that may not be followed or is malformed.
+    ///
+    /// # Errors
+    /// EPERM, EIO.
+    pub fn check_metacopy(&self, at: At<'_>) -> Result<()> {
+        if !self.redirects.metacopy {
+            return Err(Errno::EPERM);
+        }
+        // Empty, or version 0, its own length, flags, digest algorithm, digest (1.4).
+        match self.trusted_value(at, Key::Metacopy)?.as_deref() {
+            Some([]) => Ok(()),
+            Some(value @ [0, len, _, _, ..]) if usize::from(*len) == value.len() => Ok(()),
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    /// The value of a mark that counts in the trusted namespace, and in the other one on demand.
+    fn trusted_value(&self, at: At<'_>, key: Key) -> Result<Option<Vec<u8>>> {
+        match at.get_xattr(Namespace::Trusted.name(key))? {
+            None if self.user_redirects => at.get_xattr(Namespace::User.name(key)),
+            value => Ok(value),
+        }
+    }
+
     /// Does the directory hold the OCI opaque mark?
     ///
     /// # Errors
@@ -120,12 +169,16 @@ impl MarkRules {
         for name in at.list_xattrs()?.iter() {
             let is =
                 |key| name == Namespace::Trusted.name(key) || name == Namespace::User.name(key);
+            let leads_below = |key| {
+                name == Namespace::Trusted.name(key)
+                    || (self.user_redirects && name == Namespace::User.name(key))
+            };
             if stat.size == 0 && is(Key::Whiteout) {
                 marks.whiteout = true;
-            } else if name == Namespace::Trusted.name(Key::Metacopy)
-                || (self.user_redirects && name == Namespace::User.name(Key::Metacopy))
-            {
+            } else if leads_below(Key::Metacopy) {
                 marks.metacopy = true;
+            } else if leads_below(Key::Redirect) {
+                marks.redirect = true;
             }
         }
         Ok(marks)
@@ -159,6 +212,10 @@ mod tests {
     const RULES: MarkRules = MarkRules {
         user_redirects: false,
         oci: false,
+        redirects: Redirects {
+            follow: true,
+            metacopy: true,
+        },
     };
 
     #[test]

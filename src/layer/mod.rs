@@ -2,11 +2,12 @@
 //!
 //! What does not live here: anything that looks at two layers to say what a name means (that is
 //! [`crate::overlay`]). Read [`layer`] and [`stack`] for the directories, [`mark`] for what is written
-//! on them, [`keys`] and [`origin`] for the bytes.
+//! on them, [`keys`], [`origin`] and [`redirect`] for the bytes.
 
 pub mod keys;
 #[allow(clippy::module_inception)]
 pub mod layer;
 pub mod mark;
 pub mod origin;
+pub mod redirect;
 pub mod stack;

@@ -72,6 +72,8 @@ pub struct Overlay {
     marks: Option<Namespace>,
     creds: Creds,
     sync: SyncMode,
+    /// A directory with a lower part may be renamed, by a redirect.
+    redirect_dir: bool,
     static_nlink: bool,
     /// Longest name of any layer in bytes.
     name_max: u64,

@@ -108,6 +108,7 @@ impl Overlay {
         let rules = MarkRules {
             user_redirects: options.xattr == XattrOption::User,
             oci: options.oci,
+            redirects: options.redirects,
         };
         let roots = || {
             stack
@@ -142,6 +143,7 @@ impl Overlay {
             topology: RwLock::default(),
             creds: Creds::current(),
             sync: options.sync,
+            redirect_dir: options.redirect_dir,
             static_nlink: options.static_nlink,
             name_max: name_max.unwrap_or(255),
         })
@@ -223,6 +225,7 @@ fn root_node(
             lower: Lower::Dirs(lowers.collect()),
             upper: upper.map(|upper| upper_of(&upper.stat)),
             impure,
+            redirect: None,
             place: Place::Root,
         },
     ))

@@ -16,6 +16,8 @@ mod words;
 
 use words::Collected;
 
+pub use crate::layer::mark::Redirects;
+
 /// What to merge and how: all that [`crate::overlay`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -33,6 +35,10 @@ pub struct Options {
     pub xino: Xino,
     /// How long the kernel may keep names and attributes; `None`: for ever, as nobody else changes the layers.
     pub timeout: Option<Duration>,
+    /// What to do with a directory that has another name below, or a file that has its data there (§5, §6).
+    pub redirects: Redirects,
+    /// Rename directories that have a lower part, by writing redirects (§5.4).
+    pub redirect_dir: bool,
     /// Report one link for every directory.
     pub static_nlink: bool,
     /// Do not offer POSIX ACLs.

@@ -36,11 +36,6 @@ fn words_that_make_no_sense() {
             ("mount -o lowerdir=:l1 m", 2, &["lowerdir=:l1"]),
             ("mount -o lowerdir=l1:::l2 m", 2, &["lowerdir=l1:::l2"]),
             ("mount -o lowerdir=l1::l2 m", 2, &["not supported yet"]),
-            (
-                "mount -o lowerdir=l1,redirect_dir=on m",
-                2,
-                &["redirect_dir=on", "not supported yet"],
-            ),
             ("mount -o lowerdir=l1,metacopy=on m", 2, &["metacopy=on"]),
             (
                 "mount -o lowerdir=l1,metacopy=on,redirect_dir=off m",

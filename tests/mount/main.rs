@@ -15,6 +15,7 @@ mod openfiles;
 mod permissions;
 mod random;
 mod readdir;
+mod redirect;
 mod remove;
 mod rename;
 mod stress;

@@ -23,10 +23,22 @@ use crate::sys::xattr::XattrMode;
 /// How much of a file's data the caller needs in the upper layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
+    /// None: only metadata changes. A file that has no data of its own in the upper layer stays so.
+    Metadata,
     /// All of it.
     Full,
     /// The caller cuts the file to this size next: no more is copied (24.9).
     UpTo(u64),
+}
+
+impl Data {
+    /// How many bytes of a file of this size are wanted, if any are copied.
+    pub(super) fn size(self, size: u64) -> u64 {
+        match self {
+            Data::Metadata | Data::Full => size,
+            Data::UpTo(limit) => size.min(limit),
+        }
+    }
 }
 
 impl Overlay {
@@ -45,7 +57,12 @@ impl Overlay {
     pub(in crate::overlay) fn ensure_upper(&self, node: &Arc<Node>, data: Data) -> Result<()> {
         self.work()?;
         if node.upper().is_some() {
-            return Ok(());
+            let complete = data == Data::Metadata || node.has_upper_data();
+            return if complete {
+                Ok(())
+            } else {
+                self.copy_data_up(node, data)
+            };
         }
         let mut above = Vec::new();
         let mut at = node.name();
@@ -70,7 +87,7 @@ impl Overlay {
         }
         let lower = self.real_lower(node)?;
         let stat = lower.at().stat()?;
-        let (temp, file) = self.make_copy(lower.at(), &stat, data)?;
+        let (temp, file) = self.make_copy(node, lower.at(), &stat, data)?;
         let at = temp.at()?;
         self.copy_owner(at, &stat)?;
         if stat.kind != FileType::Symlink {
@@ -79,7 +96,7 @@ impl Overlay {
         copy_xattrs(lower.at(), at)?;
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
         let has_origin = !shared && self.set_origin(node, lower.at(), at)?;
-        let cut = matches!(data, Data::UpTo(size) if size < stat.size);
+        let cut = stat.kind == FileType::File && data.size(stat.size) < stat.size;
         let mtime = if cut {
             SetTime::Now
         } else {
@@ -95,6 +112,7 @@ impl Overlay {
     /// The object itself, with its data; metadata follows.
     fn make_copy(
         &self,
+        node: &Arc<Node>,
         lower: At<'_>,
         stat: &Stat,
         data: Data,
@@ -103,22 +121,9 @@ impl Overlay {
         Ok(match stat.kind {
             FileType::File => {
                 let (temp, file) = work.file()?;
-                let size = match data {
-                    Data::Full => stat.size,
-                    Data::UpTo(size) => stat.size.min(size),
-                };
-                let from = match lower.open_file(OpenMode {
-                    noatime: true,
-                    ..OpenMode::READ
-                }) {
-                    Err(Errno::EPERM) => lower.open_file(OpenMode::READ)?,
-                    result => result?,
-                };
-                let opened = from.stat()?;
-                if (opened.dev, opened.ino) != (stat.dev, stat.ino) {
-                    return Err(Errno::ESTALE);
-                }
-                from.copy_data_to(&file, size)?;
+                let (from, _) = self.open_backing(node, OpenMode::READ)?;
+                let size = data.size(stat.size);
+                from.file.copy_data_to(&file, size)?;
                 if file.stat()?.size != size {
                     file.truncate(size)?;
                 }
@@ -145,9 +150,9 @@ impl Overlay {
             return Ok(false);
         };
         let layer = match &node.lower {
-            Lower::Object { dir, .. } => dir.layer,
+            Lower::Object { object, .. } => object.dir.layer,
             Lower::Dirs(dirs) => dirs.first().map_or(0, |dir| dir.layer),
-            Lower::None => return Ok(false),
+            Lower::None | Lower::Data(_) => return Ok(false),
         };
         let uuid = self.stack.lowers.get(layer).and_then(|layer| layer.uuid);
         match to.set_xattr(

@@ -64,7 +64,7 @@ impl Overlay {
         if !matches!(node.kind, FileType::File | FileType::Dir) {
             return Err(Errno::ENOTTY);
         }
-        self.ensure_upper(&node, Data::Full)?;
+        self.ensure_upper(&node, Data::Metadata)?;
         Ok(node)
     }
 

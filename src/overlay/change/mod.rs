@@ -9,6 +9,7 @@ pub mod create;
 pub mod data;
 pub mod flags;
 pub mod link;
+mod metacopy;
 pub mod remove;
 pub mod rename;
 pub mod setattr;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::copyup::Data;
 use super::slot::{LockedDir, Slot};
 use crate::layer::keys::Key as Mark;
+use crate::layer::redirect::{REDIRECT_MAX_BYTES, Redirect};
 use crate::overlay::Overlay;
 use crate::overlay::node::{Node, NodeId};
-use crate::overlay::view::lookup::Seen;
+use crate::overlay::view::ask::Seen;
 use crate::sys::at::At;
 use crate::sys::dir::RenameMode;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::name::Name;
+use crate::sys::xattr::XattrMode;
 
 /// What a caller may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl Overlay {
     /// renameat2(2).
     ///
     /// # Errors
-    /// EXDEV for a directory with a lower part (13.2); ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EROFS,
+    /// EXDEV for a directory with a lower part, unless `redirect_dir` is on (13.2); ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EROFS,
     /// those of the upper layer.
     pub fn rename(
         &self,
@@ -135,7 +137,8 @@ impl Overlay {
             }
             _ => {}
         }
-        let cannot_move = |node: &Arc<Node>| node.is_dir() && node.has_lower();
+        let cannot_move =
+            |node: &Arc<Node>| node.is_dir() && node.has_lower() && !self.redirect_dir;
         if cannot_move(source) || (how == Rename::Exchange && target.is_some_and(cannot_move)) {
             return Err(Errno::EXDEV);
         }
@@ -244,12 +247,39 @@ impl Overlay {
         new_parent: &Arc<Node>,
     ) -> Result<()> {
         let at = At::child(slot.dir, slot.name);
-        if node.is_dir() && new_parent.has_lower() {
+        if node.is_dir() && node.has_lower() {
+            self.set_redirect(slot, node, new_parent)?;
+        } else if node.is_dir() && new_parent.has_lower() {
             self.set_opaque(at).map_err(|_| Errno::EXDEV)?;
         }
         if self.has_origin(at)? {
             self.set_impure(new_parent)?;
         }
+        Ok(())
+    }
+
+    /// Notes on a directory that moves away from its lower part where that part stays (5.4): its name, if
+    /// it stays in its parent, else the path from the root. An older mark that still says so is kept.
+    fn set_redirect(
+        &self,
+        slot: &Slot<'_>,
+        node: &Arc<Node>,
+        new_parent: &Arc<Node>,
+    ) -> Result<()> {
+        let same_parent = Arc::ptr_eq(slot.parent, new_parent);
+        let redirect = match node.redirect() {
+            Some(Redirect::FromRoot(_)) => return Ok(()),
+            Some(Redirect::Beside(_)) if same_parent => return Ok(()),
+            None if same_parent => Redirect::Beside(slot.name.clone()),
+            _ => Redirect::FromRoot(lower_path(node)),
+        };
+        let value = redirect.to_value();
+        let fits = matches!(redirect, Redirect::Beside(_)) || value.len() <= REDIRECT_MAX_BYTES;
+        let marks = self.marks.filter(|_| fits).ok_or(Errno::EXDEV)?;
+        let at = At::child(slot.dir, slot.name);
+        at.set_xattr(marks.name(Mark::Redirect), &value, XattrMode::Any)
+            .map_err(|_| Errno::EXDEV)?;
+        node.set_redirect(redirect);
         Ok(())
     }
 
@@ -264,6 +294,26 @@ impl Overlay {
             Err(errno) => Err(errno),
         }
     }
+}
+
+/// Under which path the lower layers know a directory: its names from the root down, each by its
+/// redirect if it has one.
+fn lower_path(node: &Arc<Node>) -> Vec<Name> {
+    let mut path = Vec::new();
+    let mut at = node.clone();
+    while let Some((parent, name)) = at.name() {
+        match at.redirect() {
+            Some(Redirect::FromRoot(above)) => {
+                path.extend(above.into_iter().rev());
+                break;
+            }
+            Some(Redirect::Beside(name)) => path.push(name),
+            None => path.push(name),
+        }
+        at = parent;
+    }
+    path.reverse();
+    path
 }
 
 /// No directory moves below itself, and none that is replaced lies above what replaces it.

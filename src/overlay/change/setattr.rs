@@ -42,7 +42,7 @@ impl Overlay {
     /// EROFS, EPERM, EINVAL, EFBIG, those of the upper layer.
     pub fn setattr(&self, id: NodeId, set: SetAttr, handle: Option<HandleId>) -> Result<Attr> {
         let node = self.table.get(id)?;
-        let data = set.size.map_or(Data::Full, Data::UpTo);
+        let data = set.size.map_or(Data::Metadata, Data::UpTo);
         self.ensure_upper(&node, data)?;
         if let Some(size) = set.size {
             self.truncate(&node, size, handle)?;

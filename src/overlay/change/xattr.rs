@@ -19,7 +19,7 @@ impl Overlay {
         let node = self.table.get(id)?;
         let name = xattr_name(name)?;
         let name = keys::on_disk(&name)?;
-        self.ensure_upper(&node, Data::Full)?;
+        self.ensure_upper(&node, Data::Metadata)?;
         node.set_default_acl(None);
         self.on_upper(&node, |at, _| at.set_xattr(&name, value, mode))
     }
@@ -36,7 +36,7 @@ impl Overlay {
         if node.upper().is_none() {
             self.real(&node)?.at().get_xattr_into(&name, &mut [])?;
         }
-        self.ensure_upper(&node, Data::Full)?;
+        self.ensure_upper(&node, Data::Metadata)?;
         node.set_default_acl(None);
         self.on_upper(&node, |at, _| at.remove_xattr(&name))
     }

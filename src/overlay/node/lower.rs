@@ -61,6 +61,19 @@ impl LowerDir {
     }
 }
 
+/// One non-directory of one lower layer.
+#[derive(Debug)]
+pub struct LowerObject {
+    /// The directory that holds it.
+    pub dir: Arc<LowerDir>,
+    /// Its name there.
+    pub name: Name,
+    /// Device it is on.
+    pub dev: u64,
+    /// Real inode number.
+    pub ino: u64,
+}
+
 /// The lower part of a node; immutable.
 #[derive(Debug)]
 pub enum Lower {
@@ -68,17 +81,15 @@ pub enum Lower {
     None,
     /// A non-directory: the first found in the stack.
     Object {
-        /// The directory that holds it.
-        dir: Arc<LowerDir>,
-        /// Its name there.
-        name: Name,
-        /// Device it is on.
-        dev: u64,
-        /// Real inode number.
-        ino: u64,
+        /// Where.
+        object: LowerObject,
         /// It has other names, which stay lower when this one is copied up.
         shared: bool,
+        /// It is a metacopy, and this file has the data.
+        data: Option<Box<LowerObject>>,
     },
+    /// The upper object is a metacopy of this file, which has the data.
+    Data(LowerObject),
     /// Directories that contribute, top-most first.
     Dirs(Box<[Arc<LowerDir>]>),
 }

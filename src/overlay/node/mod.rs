@@ -20,9 +20,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use self::fds::FdKey;
-pub use self::lower::{Lower, LowerDir};
+pub use self::lower::{Lower, LowerDir, LowerObject};
 pub use self::place::Place;
 use self::table::NodeTable;
+use crate::layer::redirect::Redirect;
 use crate::overlay::node::listing::Listing;
 use crate::sync::{Mutex, RwLock};
 use crate::sys::name::Name;
@@ -105,6 +106,8 @@ pub struct Node {
     ino: AtomicU64,
     /// Monotonic: set when the object is in the upper layer.
     upper: OnceLock<Upper>,
+    /// Monotonic: the upper object holds the data; not so while it is a metacopy (6.1).
+    own_data: AtomicBool,
     /// Monotonic: an upper directory with entries that have an origin.
     impure: AtomicBool,
     place: RwLock<Place, { rank::PLACE }>,
@@ -114,6 +117,8 @@ pub struct Node {
     pub dir: RwLock<DirState, { rank::DIR }>,
     /// The last listing somebody still reads, and the version it shows.
     pub(in crate::overlay) listing: Mutex<(u64, Weak<Listing>), { rank::LEAF }>,
+    /// Under which name the layers below know this upper directory; changes with a rename.
+    redirect: Mutex<Option<Redirect>, { rank::LEAF }>,
     /// Known default ACL of this directory; `None` when not asked yet.
     default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
     key: Mutex<Option<Key>, { rank::LEAF }>,
@@ -146,19 +151,24 @@ pub struct NewNode {
     pub upper: Option<Upper>,
     /// The upper directory has the `impure` mark.
     pub impure: bool,
+    /// The redirect of the upper directory.
+    pub redirect: Option<Redirect>,
     /// Where it is.
     pub place: Place,
 }
 
 impl Node {
     fn new(id: NodeId, key: Key, new: NewNode, table: &Arc<NodeTable>) -> Node {
+        let metacopy = matches!(new.lower, Lower::Data(_));
         Node {
             id,
             kind: new.kind,
             lower: new.lower,
             ino: AtomicU64::new(new.ino),
             upper: new.upper.map(OnceLock::from).unwrap_or_default(),
+            own_data: AtomicBool::new(!metacopy),
             impure: AtomicBool::new(new.impure),
+            redirect: Mutex::new(new.redirect),
             place: RwLock::new(new.place),
             copyup: Mutex::default(),
             dir: RwLock::default(),
@@ -191,6 +201,35 @@ impl Node {
         debug_assert!(first, "copied up twice");
     }
 
+    /// Is the data in the upper layer? For anything but a regular file: is the object there?
+    pub fn has_upper_data(&self) -> bool {
+        self.upper().is_some() && self.own_data.load(Ordering::Acquire)
+    }
+
+    /// Is it, or was it, a file with metadata of one layer and data of another?
+    pub fn is_metacopy(&self) -> bool {
+        match &self.lower {
+            Lower::Object { data, .. } => data.is_some() && self.upper().is_none(),
+            Lower::Data(_) => !self.has_upper_data(),
+            _ => false,
+        }
+    }
+
+    /// Notes that the data has been copied up after the metadata.
+    pub fn set_upper_data(&self) {
+        self.own_data.store(true, Ordering::Release);
+    }
+
+    /// The redirect of the upper directory.
+    pub fn redirect(&self) -> Option<Redirect> {
+        self.redirect.lock().clone()
+    }
+
+    /// Notes a new redirect.
+    pub fn set_redirect(&self, redirect: Redirect) {
+        *self.redirect.lock() = Some(redirect);
+    }
+
     /// Is this a directory?
     pub fn is_dir(&self) -> bool {
         self.kind == FileType::Dir
@@ -211,7 +250,7 @@ impl Node {
 
     /// Does any lower layer contribute to it?
     pub fn has_lower(&self) -> bool {
-        !matches!(self.lower, Lower::None)
+        matches!(self.lower, Lower::Object { .. } | Lower::Dirs(_))
     }
 
     /// Has this upper directory entries with an origin?

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::lower::{Lower, LowerDir, LowerFrom};
+use super::lower::{Lower, LowerDir, LowerFrom, LowerObject};
 use super::place::Place;
 use super::{Node, Upper};
 use crate::overlay::Overlay;
@@ -137,13 +137,38 @@ impl Overlay {
     /// ENOENT when it has none; those of opening the directories above it.
     pub(in crate::overlay) fn real_lower(&self, node: &Arc<Node>) -> Result<Real> {
         match &node.lower {
-            Lower::Object { dir, name, .. } => Ok(Real::Child(self.lower_dir(dir)?, name.clone())),
+            Lower::Object { object, .. } | Lower::Data(object) => self.real_object(object),
             Lower::Dirs(dirs) => match dirs.first() {
                 Some(dir) => Ok(Real::Dir(self.lower_dir(dir)?)),
                 None => Err(Errno::ENOENT),
             },
             Lower::None => Err(Errno::ENOENT),
         }
+    }
+
+    fn real_object(&self, object: &LowerObject) -> Result<Real> {
+        Ok(Real::Child(
+            self.lower_dir(&object.dir)?,
+            object.name.clone(),
+        ))
+    }
+
+    /// The lower file that has the data of a node, as long as the upper does not have it.
+    ///
+    /// # Errors
+    /// ENOENT when there is none; those of opening the directories above it.
+    pub(in crate::overlay) fn lower_data<'n>(
+        &self,
+        node: &'n Arc<Node>,
+    ) -> Result<(Real, &'n LowerObject)> {
+        let object = match &node.lower {
+            Lower::Object {
+                data: Some(data), ..
+            } => data,
+            Lower::Object { object, .. } | Lower::Data(object) => object,
+            _ => return Err(Errno::ENOENT),
+        };
+        Ok((self.real_object(object)?, object))
     }
 
     fn real_upper(&self, node: &Arc<Node>) -> Result<Real> {
@@ -232,7 +257,9 @@ impl Overlay {
     fn is_node(&self, node: &Node, upper: Option<Upper>, stat: &Stat) -> bool {
         match (upper, &node.lower) {
             (Some(upper), _) => is_same(stat, upper),
-            (None, Lower::Object { dev, ino, .. }) => (stat.dev, stat.ino) == (*dev, *ino),
+            (None, Lower::Object { object, .. }) => {
+                (stat.dev, stat.ino) == (object.dev, object.ino)
+            }
             (None, _) => true,
         }
     }

@@ -63,6 +63,11 @@ impl NodeTable {
         &self.ids[id.0 as usize % SHARDS]
     }
 
+    /// An id that no node has and none will have.
+    pub fn unused_id(&self) -> NodeId {
+        NodeId(self.next_reserved.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// The live node of a key.
     pub fn find(&self, key: &Key) -> Option<Arc<Node>> {
         self.keys(key).lock().get(key).and_then(Weak::upgrade)
@@ -126,7 +131,7 @@ impl NodeTable {
                 return node;
             }
             drop(ids);
-            id = NodeId(self.next_reserved.fetch_add(1, Ordering::Relaxed));
+            id = self.unused_id();
         }
     }
 
@@ -247,6 +252,7 @@ mod tests {
             lower: Lower::None,
             upper: None,
             impure: false,
+            redirect: None,
             place: Place::Orphan(None),
         }
     }

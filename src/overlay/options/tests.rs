@@ -38,6 +38,11 @@ fn defaults() {
         oci: false,
         xino: Xino::Auto,
         timeout: None,
+        redirects: Redirects {
+            follow: true,
+            metacopy: true,
+        },
+        redirect_dir: false,
         static_nlink: false,
         noacl: false,
         read_only: false,
@@ -156,7 +161,10 @@ fn words_with_meaning() {
         ("max_write=4096", |p| p.flags.max_write == Some(4096)),
         ("fsname=a\\,b", |p| p.flags.fsname == Some("a,b".into())),
         ("debug", |p| p.debug),
-        ("redirect_dir=follow", |p| p.warnings.is_empty()),
+        ("redirect_dir=follow", |p| p.options.redirects.follow),
+        ("redirect_dir=on", |p| p.options.redirect_dir),
+        ("redirect_dir=nofollow", |p| !p.options.redirects.follow),
+        ("metacopy=off", |p| !p.options.redirects.metacopy),
         (
             "redirect_dir=off,metacopy=off,index=off,nfs_export=off,verity=off",
             |p| p.warnings.is_empty(),
@@ -233,7 +241,6 @@ fn errors_name_the_option() {
 #[test]
 fn what_does_not_exist_yet_is_refused() {
     let both = [
-        "redirect_dir=on",
         "verity=on",
         "verity=require",
         "uidmapping=:0:1000:1",

@@ -303,7 +303,6 @@ impl Collected {
             return Err(error);
         }
         let features = [
-            (redirect == Some("on"), "redirect_dir=on", false),
             (on(self.verity), "verity=on", false),
             (on(self.metacopy), "metacopy=on", true),
             (on(self.index), "index=on", true),
@@ -341,6 +340,11 @@ impl Collected {
         };
         let read_only = self.flags.read_only || upper.is_none();
         self.flags.read_only = read_only;
+        let redirect = self.redirect_dir.as_deref();
+        let redirects = Redirects {
+            follow: redirect != Some("nofollow"),
+            metacopy: self.metacopy != Some(false),
+        };
         let options = Options {
             lower: self.lower,
             upper,
@@ -349,6 +353,8 @@ impl Collected {
             oci: self.oci.unwrap_or(mode == Mode::Compatible),
             xino: self.xino,
             timeout: self.timeout,
+            redirects,
+            redirect_dir: redirect == Some("on"),
             static_nlink: self.static_nlink,
             noacl: self.noacl,
             read_only,

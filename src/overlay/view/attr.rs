@@ -32,7 +32,7 @@ impl Overlay {
         // An open file that shows the current object answers without a walk to its name.
         if let Some(file) = handle.and_then(|handle| self.handles.file(handle).ok()) {
             let backing = file.backing.read().clone();
-            if backing.lower == node.upper().is_none() {
+            if backing.lower != node.has_upper_data() && !node.is_metacopy() {
                 return Ok(self.attr(&node, &backing.file.stat()?));
             }
         }
@@ -42,7 +42,12 @@ impl Overlay {
 
     /// Fresh attributes of a node's object.
     pub(in crate::overlay) fn stat(&self, node: &Arc<Node>) -> Result<Stat> {
-        self.on_real(node, |at| at.stat().map(|stat| (stat, stat)))
+        let mut stat = self.on_real(node, |at| at.stat().map(|stat| (stat, stat)))?;
+        if node.is_metacopy() {
+            // The blocks are those of the data (6.2).
+            stat.blocks = self.lower_data(node)?.0.at().stat()?.blocks;
+        }
+        Ok(stat)
     }
 
     /// What users see of these attributes.

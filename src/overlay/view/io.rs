@@ -35,34 +35,45 @@ impl Overlay {
                 Errno::ENXIO
             });
         }
-        let lower = node.upper().is_none();
-        if lower && (mode.write || mode.truncate) {
-            return Err(Errno::EROFS);
+        if !node.has_upper_data() {
+            return self.open_lower(node, mode);
         }
-        let mode = OpenMode {
-            noatime: lower,
-            ..mode
-        };
         let (file, stat) = self.on_real(node, |at| {
-            let file = match at.open_file(mode) {
-                // Only the owner may ask for no access time.
-                Err(Errno::EPERM) if lower => at.open_file(OpenMode {
-                    noatime: false,
-                    ..mode
-                })?,
-                result => result?,
-            };
+            let file = at.open_file(mode)?;
             let stat = file.stat()?;
             Ok(((file, stat), stat))
         })?;
         let file = Arc::new(file);
-        Ok((Backing { file, lower }, stat))
+        Ok((Backing { file, lower: false }, stat))
+    }
+
+    /// Opens the lower file that has the data.
+    fn open_lower(&self, node: &Arc<Node>, mode: OpenMode) -> Result<(Backing, Stat)> {
+        if mode.write || mode.truncate {
+            return Err(Errno::EROFS);
+        }
+        let (real, object) = self.lower_data(node)?;
+        let noatime = OpenMode {
+            noatime: true,
+            ..mode
+        };
+        let file = match real.at().open_file(noatime) {
+            // Only the owner may ask for no access time.
+            Err(Errno::EPERM) => real.at().open_file(mode)?,
+            result => result?,
+        };
+        let stat = file.stat()?;
+        if (stat.dev, stat.ino) != (object.dev, object.ino) {
+            return Err(Errno::ESTALE);
+        }
+        let file = Arc::new(file);
+        Ok((Backing { file, lower: true }, stat))
     }
 
     /// The file behind a handle: after a copy-up, an fd opened before reads the upper file (15.1).
     pub(in crate::overlay) fn backing(&self, handle: &FileHandle) -> Result<Arc<FileFd>> {
         let backing = handle.backing.read().clone();
-        if !backing.lower || handle.node.upper().is_none() {
+        if !backing.lower || !handle.node.has_upper_data() {
             return Ok(backing.file);
         }
         let (fresh, _) = self.open_backing(&handle.node, handle.mode)?;

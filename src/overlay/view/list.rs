@@ -107,7 +107,7 @@ impl Overlay {
     }
 
     /// As [`Overlay::readdir`], with a lookup of each entry, counted if `emit` answers true. `.` and `..`
-    /// come without one, and so does a name that has gone meanwhile.
+    /// come without one, and so does a name that cannot be looked up; one that has gone meanwhile is left out.
     ///
     /// # Errors
     /// EBADF; those of reading the layers.
@@ -132,19 +132,21 @@ impl Overlay {
                 continue;
             }
             let name = Name::new(entry.name)?;
-            let dir = node.dir.read();
-            let found = self.find(node, &name).unwrap_or_default();
+            let _dir = node.dir.read();
+            let found = match self.find(node, &name) {
+                Ok(None) => continue,
+                Ok(found) => found,
+                Err(_) => None,
+            };
             let answer = found.as_ref().map(|(child, stat)| Entry {
                 id: child.id,
                 attr: self.attr(child, stat),
             });
-            let added = emit(entry, answer);
-            if let (true, Some((child, _))) = (added, &found) {
-                self.table.enter(child);
-            }
-            drop(dir);
-            if !added {
+            if !emit(entry, answer) {
                 break;
+            }
+            if let Some((child, _)) = &found {
+                self.table.enter(child);
             }
         }
         Ok(())

@@ -2,8 +2,9 @@
 //!
 //! What does not live here: copy-up and every other change (`change`), which may import this room and
 //! not the other way round. Read [`merge`] first: it is the meaning of an overlay in one page. Then
-//! [`lookup`] and [`list`].
+//! `ask`, [`lookup`] and [`list`].
 
+pub(in crate::overlay) mod ask;
 pub mod attr;
 pub mod changes;
 pub mod io;

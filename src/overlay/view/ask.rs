@@ -1,0 +1,354 @@
+//! Asking the layers of a directory for a name, from the top, as far as needed.
+//!
+//! The layers below are asked in the parent's own stack under the same name, until a redirect says
+//! otherwise: under another name, or along a path from the roots (overlay-semantics 5.3).
+
+use std::sync::Arc;
+
+use super::merge::{DataAt, Merge, Next, Part, Probe, Resolved};
+use crate::layer::mark::{self, DirMarks};
+use crate::layer::redirect::Redirect;
+use crate::overlay::Overlay;
+use crate::overlay::node::{Lower, LowerDir, LowerObject, Node};
+use crate::sys::at::At;
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{Errno, Result};
+use crate::sys::name::Name;
+use crate::sys::stat::FileType;
+
+/// What the layers of a directory say of a name.
+#[derive(Default)]
+pub(in crate::overlay) struct Seen {
+    /// What the name means.
+    pub resolved: Resolved,
+    /// The upper layer itself has a whiteout of the name.
+    pub upper_whiteout: bool,
+    /// The redirect of the upper directory.
+    pub upper_redirect: Option<Redirect>,
+    /// Where the lower parts were found; [`Part::place`] counts from 1 here, 0 is the upper.
+    lower: Vec<(Arc<LowerDir>, Name)>,
+}
+
+const UPPER: usize = 0;
+
+impl Seen {
+    /// The part in the upper layer.
+    pub fn upper(&self) -> Option<&Part> {
+        self.top().filter(|part| part.place == UPPER)
+    }
+
+    /// The top-most part.
+    pub fn top(&self) -> Option<&Part> {
+        match &self.resolved {
+            Resolved::Nothing => None,
+            Resolved::NonDir { part, .. } => Some(part),
+            Resolved::Dir(parts) => parts.first(),
+        }
+    }
+
+    /// A lower part that is no directory.
+    ///
+    /// # Errors
+    /// EIO for a part that is not lower: a bug.
+    pub fn object(&self, part: &Part) -> Result<LowerObject> {
+        let place = part.place.checked_sub(1).and_then(|at| self.lower.get(at));
+        let (dir, name) = place.cloned().ok_or(Errno::EIO)?;
+        let (dev, ino) = (part.stat.dev, part.stat.ino);
+        Ok(LowerObject {
+            dir,
+            name,
+            dev,
+            ino,
+        })
+    }
+
+    /// Where the data of a metacopy is; `None` for a file with data of its own.
+    ///
+    /// # Errors
+    /// EIO when no layer has it (2.8).
+    pub fn data_object(&self) -> Result<Option<LowerObject>> {
+        match &self.resolved {
+            Resolved::NonDir {
+                data: DataAt::Below(part),
+                ..
+            } => self.object(part).map(Some),
+            Resolved::NonDir {
+                data: DataAt::Missing,
+                ..
+            } => Err(Errno::EIO),
+            _ => Ok(None),
+        }
+    }
+
+    /// The lower parts of a directory.
+    pub fn lower_dirs(&self, parts: &[Part]) -> Lower {
+        let dirs = parts.iter().filter_map(|part| {
+            let (dir, name) = self.lower.get(part.place.checked_sub(1)?)?;
+            let (dev, ino) = (part.stat.dev, part.stat.ino);
+            let marked = part.marks.xattr_whiteouts;
+            Some(Arc::new(LowerDir::child(dir, name, dev, ino, marked)))
+        });
+        let dirs: Box<[_]> = dirs.collect();
+        if dirs.is_empty() {
+            Lower::None
+        } else {
+            Lower::Dirs(dirs)
+        }
+    }
+}
+
+/// Which layer a probe asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Upper,
+    /// A lower with more below it.
+    Lower,
+    /// The last one: what it hides does not matter.
+    Bottom,
+}
+
+/// What one layer answered.
+struct Answer {
+    probe: Probe,
+    /// Where to ask the layers below.
+    redirect: Option<Redirect>,
+    /// The layers below are not to be asked, whatever the probe is.
+    stop: bool,
+}
+
+impl Answer {
+    fn absent() -> Answer {
+        Answer {
+            probe: Probe::Absent,
+            redirect: None,
+            stop: false,
+        }
+    }
+}
+
+/// The way to the name in the layers that are asked next.
+enum Trail {
+    /// This name in the directories of the parent's stack.
+    Beside(Name),
+    /// This path from the roots.
+    FromRoot(Vec<Name>),
+}
+
+impl Trail {
+    fn follow(&mut self, redirect: Redirect) {
+        match (redirect, &mut *self) {
+            (Redirect::FromRoot(path), _) => *self = Trail::FromRoot(path),
+            (Redirect::Beside(name), Trail::Beside(now)) => *now = name,
+            (Redirect::Beside(name), Trail::FromRoot(path)) => {
+                path.pop();
+                path.push(name);
+            }
+        }
+    }
+}
+
+impl Overlay {
+    /// Asks the layers of a directory for a name. The caller holds the directory's lock.
+    pub(in crate::overlay) fn see(&self, parent: &Arc<Node>, name: &Name) -> Result<Seen> {
+        let mut seen = Seen::default();
+        let hidden = self.rules.oci && name.as_bytes().starts_with(mark::OCI_PREFIX);
+        if hidden || parent.is_orphan() {
+            return Ok(seen);
+        }
+        let mut merge = Merge::default();
+        let mut trail = Trail::Beside(name.clone());
+        let mut layers = parent.lower_dirs().iter();
+        let mut next = Next::Ask;
+        if let Some(dir) = self.upper_dir(parent)? {
+            let answer = self.ask(&dir, name, From::Upper)?;
+            seen.upper_whiteout = matches!(answer.probe, Probe::Whiteout);
+            next = step(&mut merge, UPPER, &answer);
+            if let Some(redirect) = answer.redirect {
+                if matches!(redirect, Redirect::FromRoot(_)) {
+                    layers = self.root.lower_dirs().iter();
+                }
+                seen.upper_redirect = Some(redirect.clone());
+                trail.follow(redirect);
+            }
+        }
+        while next == Next::Ask
+            && let Some(lower) = layers.next()
+        {
+            let from = if self.is_bottom(lower) {
+                From::Bottom
+            } else {
+                From::Lower
+            };
+            let answer = match &mut trail {
+                Trail::Beside(name) => {
+                    let answer = self.ask(&*self.lower_dir(lower)?, name, from)?;
+                    if !matches!(answer.probe, Probe::Absent) {
+                        seen.lower.push((lower.clone(), name.clone()));
+                    }
+                    answer
+                }
+                Trail::FromRoot(path) => self.walk(lower, path, from, &mut seen.lower)?,
+            };
+            next = step(&mut merge, seen.lower.len(), &answer);
+            if let Some(redirect) = answer.redirect {
+                if matches!(redirect, Redirect::FromRoot(_)) {
+                    // The search goes on in all layers below this one, whatever the parent's stack is.
+                    layers = self.root.lower_dirs()[lower.layer + 1..].iter();
+                }
+                trail.follow(redirect);
+            }
+        }
+        seen.resolved = merge.finish();
+        Ok(seen)
+    }
+
+    /// Nothing is below the last layer, so its marks need not be read.
+    fn is_bottom(&self, lower: &LowerDir) -> bool {
+        lower.layer + 1 == self.stack.lowers.len()
+    }
+
+    /// Walks a path from the root of one layer, by the rules of that layer for each component. Redirects
+    /// on the way change the path for the layers below.
+    fn walk(
+        &self,
+        root: &Arc<LowerDir>,
+        path: &mut Vec<Name>,
+        from: From,
+        found: &mut Vec<(Arc<LowerDir>, Name)>,
+    ) -> Result<Answer> {
+        let (mut dir, mut stop) = (root.clone(), false);
+        let here = path.clone();
+        let Some((last, above)) = here.split_last() else {
+            return Err(Errno::EIO);
+        };
+        for (depth, name) in above.iter().enumerate() {
+            let answer = self.ask(&*self.lower_dir(&dir)?, name, from)?;
+            stop |= answer.stop;
+            match answer.probe {
+                Probe::Absent => {
+                    return Ok(Answer {
+                        stop,
+                        ..Answer::absent()
+                    });
+                }
+                Probe::Whiteout | Probe::NonDir { .. } => {
+                    return Ok(Answer {
+                        stop: true,
+                        ..Answer::absent()
+                    });
+                }
+                Probe::Dir { stat, marks } => {
+                    stop |= marks.opaque;
+                    let marked = marks.xattr_whiteouts;
+                    dir = Arc::new(LowerDir::child(&dir, name, stat.dev, stat.ino, marked));
+                }
+            }
+            if let Some(redirect) = answer.redirect {
+                // What is left of the path behind this component stays.
+                let rest = path.split_off(path.len() - (here.len() - depth - 1));
+                match redirect {
+                    Redirect::FromRoot(new) => *path = new,
+                    Redirect::Beside(name) => {
+                        path.pop();
+                        path.push(name);
+                    }
+                }
+                path.extend(rest);
+            }
+        }
+        let answer = self.ask(&*self.lower_dir(&dir)?, last, from)?;
+        if !matches!(answer.probe, Probe::Absent) {
+            found.push((dir, last.clone()));
+        }
+        Ok(Answer {
+            stop: stop | answer.stop,
+            ..answer
+        })
+    }
+
+    /// Asks one directory of one layer.
+    fn ask(&self, dir: &DirFd, name: &Name, from: From) -> Result<Answer> {
+        let at = At::child(dir, name);
+        let mut answer = Answer::absent();
+        // `.wh.NAME` removes NAME from the layers below its own (3.2).
+        answer.stop = self.rules.has_oci_whiteout(dir, name)?;
+        let stat = match at.stat() {
+            Ok(stat) => stat,
+            // A layer that cannot have so long a name does not have it (2.1).
+            Err(Errno::ENOENT | Errno::ENAMETOOLONG) => return Ok(answer),
+            Err(errno) => return Err(errno),
+        };
+        answer.probe = match stat.kind {
+            FileType::Dir if self.stack.is_layer_root(stat.dev, stat.ino) => {
+                return Err(Errno::ELOOP);
+            }
+            // Nothing below the last layer could be hidden or renamed (2.4).
+            FileType::Dir if from == From::Bottom => Probe::Dir {
+                stat,
+                marks: DirMarks::default(),
+            },
+            FileType::Dir => {
+                let mut marks = self.rules.of_dir(at)?;
+                if marks.redirect && !marks.opaque {
+                    answer.redirect = Some(self.rules.redirect(at)?);
+                }
+                marks.opaque |=
+                    self.rules.oci && self.rules.has_oci_opaque(&dir.open_dir(name)?)?;
+                Probe::Dir { stat, marks }
+            }
+            FileType::File => {
+                let marks = self.rules.of_file(at, &stat)?;
+                if marks.metacopy {
+                    self.rules.check_metacopy(at)?;
+                    if marks.redirect {
+                        answer.redirect = Some(self.rules.redirect(at)?);
+                    }
+                }
+                match marks.whiteout {
+                    true => Probe::Whiteout,
+                    false => Probe::NonDir {
+                        stat,
+                        metacopy: marks.metacopy,
+                    },
+                }
+            }
+            _ if mark::is_whiteout_device(&stat) => Probe::Whiteout,
+            _ => Probe::NonDir {
+                stat,
+                metacopy: false,
+            },
+        };
+        Ok(answer)
+    }
+
+    /// Is the name in the directory's lower stack, whatever the upper says (0.3)? An error counts as yes.
+    pub(in crate::overlay) fn is_lower_positive(&self, parent: &Arc<Node>, name: &Name) -> bool {
+        for lower in parent.lower_dirs() {
+            let found = self
+                .lower_dir(lower)
+                .and_then(|dir| self.is_positive(&dir, name));
+            match found {
+                Ok(None) => {}
+                Ok(Some(positive)) => return positive,
+                Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    /// Does one layer settle the question? `Some(false)`: by removing the name.
+    fn is_positive(&self, dir: &DirFd, name: &Name) -> Result<Option<bool>> {
+        let answer = self.ask(dir, name, From::Bottom)?;
+        Ok(match answer.probe {
+            Probe::Absent if answer.stop => Some(false),
+            Probe::Absent => None,
+            Probe::Whiteout => Some(false),
+            Probe::NonDir { .. } | Probe::Dir { .. } => Some(true),
+        })
+    }
+}
+
+fn step(merge: &mut Merge, place: usize, answer: &Answer) -> Next {
+    let next = merge.step(place, answer.probe);
+    if answer.stop { Next::Stop } else { next }
+}
