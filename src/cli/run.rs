@@ -71,6 +71,10 @@ fn in_scratch(order: &RunOrder, scratch: &Scratch) -> Result<u8, Failure> {
     };
     // Layers that people try things on are often unpacked images or kept in git (§26.2b); `-o` may say otherwise.
     let mut words = vec![OsString::from("oci=on")];
+    if order.upper.is_none() {
+        // What is thrown away in the end need not reach the disk.
+        words.push(OsString::from("volatile"));
+    }
     words.extend_from_slice(&order.options);
     words.push(directories(&order.lower, &upper, &work));
     let parsed = parse(Mode::Native, &words)?;

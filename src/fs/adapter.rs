@@ -170,6 +170,12 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
+    fn destroy(&mut self) {
+        if let Err(errno) = run(|| self.overlay.sync()) {
+            log::error!("the upper layer may not be all on disk: {errno}");
+        }
+    }
+
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match run(|| self.overlay.lookup(node(parent), name)) {
             // Node 0 with a time to live: the kernel remembers that there is nothing.

@@ -75,8 +75,8 @@ impl Overlay {
     /// renameat2(2).
     ///
     /// # Errors
-    /// EXDEV for a directory with a lower part, unless `redirect_dir` is on (13.2); ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EROFS,
-    /// those of the upper layer.
+    /// EXDEV for a directory with a lower part, unless `redirect_dir` is on (13.2); ENOENT, EEXIST,
+    /// ENOTEMPTY, EISDIR, ENOTDIR, EROFS, those of the upper layer.
     pub fn rename(
         &self,
         parent: NodeId,

@@ -134,6 +134,20 @@ impl Overlay {
         }
     }
 
+    /// Forces the whole upper filesystem to disk, as the kernel does at unmount (22.6); not so for a volatile
+    /// mount.
+    ///
+    /// # Errors
+    /// Those of syncfs.
+    pub fn sync(&self) -> Result<()> {
+        match &self.stack.upper {
+            Some(upper) if self.sync != SyncMode::Volatile => {
+                upper.layer.root.at().open_dir_file()?.sync_filesystem()
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Closes a file.
     pub fn release(&self, handle: HandleId) {
         self.handles.remove(handle);
