@@ -13,6 +13,9 @@ use super::support::ffi::{Map, Mapping};
 use super::support::scenario::Scenario;
 use super::support::steps::{self, Errno, Steps};
 
+/// Beyond the size from which files are passed through.
+const LARGE: usize = 300_000;
+
 /// Everything of T090 and T091, on any kind of I/O path.
 fn writes_never_reach_the_lower(options: &'static str) {
     Scenario::new(
@@ -26,6 +29,10 @@ fn writes_never_reach_the_lower(options: &'static str) {
             l.file(name, "lower data");
         }
         l.program("program", "/bin/true");
+        // Large enough for passthrough: a program and plain files.
+        l.program("bash", "/bin/bash")
+            .file("large", vec![b'l'; LARGE])
+            .file("d/large", vec![b'l'; LARGE]);
     })
     .steps(|s| {
         for name in ["plain", "d/deep"] {
@@ -56,15 +63,27 @@ fn writes_never_reach_the_lower(options: &'static str) {
         s.fwrite(&new, 0, "third").ok();
         drop(kept);
         s.read("reopened").is("\"third data\"");
-        let image = s.opened("program", "r");
-        let map = Map::new(image.fd(), 4096, Mapping::SharedExec).unwrap();
-        let new = s.opened("program", "rw");
-        s.fwrite(&new, 1, "elf").ok();
-        s.check(
-            "the map has an ELF header",
-            map.bytes().starts_with(b"\x7f"),
-        )
-        .holds();
+        for name in ["large", "d/large"] {
+            let old = s.opened(name, "r");
+            let again = s.opened(name, "r");
+            let new = s.opened(name, "rw");
+            s.fwrite(&new, 0, "UPPER").ok();
+            s.fwrite(&new, LARGE as u64 / 2, "UPPER").ok();
+            for fd in [&old, &again, &new] {
+                s.fread(fd).noted();
+            }
+        }
+        for name in ["program", "bash"] {
+            let image = s.opened(name, "r");
+            let map = Map::new(image.fd(), 4096, Mapping::SharedExec).unwrap();
+            let new = s.opened(name, "rw");
+            s.fwrite(&new, 1, "elf").ok();
+            s.check(
+                "the map has an ELF header",
+                map.bytes().starts_with(b"\x7f"),
+            )
+            .holds();
+        }
         for name in ["plain", "two", "trunc", "reopened", "d/deep", "program"] {
             s.upper(name).noted();
             let mut lower = Vec::new();
@@ -94,7 +113,6 @@ fn t090_with_passthrough() {
 
 /// Any order of opens, reads, writes and closes of a few files, large enough for passthrough, by several descriptors.
 fn mixed_opens(options: &'static str) {
-    const LARGE: usize = 300_000;
     let names = ["low", "up", "small", "suid"];
     Scenario::new(
         "T133 T090",
