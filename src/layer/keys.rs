@@ -33,6 +33,8 @@ pub enum Key {
     Origin,
     /// Some entries of this directory have an origin.
     Impure,
+    /// Immutable and append-only, kept apart from the inode's own flags.
+    Protattr,
 }
 
 impl Namespace {
@@ -45,12 +47,14 @@ impl Namespace {
             (Namespace::Trusted, Key::Metacopy) => c"trusted.overlay.metacopy",
             (Namespace::Trusted, Key::Origin) => c"trusted.overlay.origin",
             (Namespace::Trusted, Key::Impure) => c"trusted.overlay.impure",
+            (Namespace::Trusted, Key::Protattr) => c"trusted.overlay.protattr",
             (Namespace::User, Key::Opaque) => c"user.overlay.opaque",
             (Namespace::User, Key::Whiteout) => c"user.overlay.whiteout",
             (Namespace::User, Key::Redirect) => c"user.overlay.redirect",
             (Namespace::User, Key::Metacopy) => c"user.overlay.metacopy",
             (Namespace::User, Key::Origin) => c"user.overlay.origin",
             (Namespace::User, Key::Impure) => c"user.overlay.impure",
+            (Namespace::User, Key::Protattr) => c"user.overlay.protattr",
         }
     }
 }

@@ -9,5 +9,6 @@ pub mod keys;
 pub mod layer;
 pub mod mark;
 pub mod origin;
+pub mod protattr;
 pub mod redirect;
 pub mod stack;

@@ -1,6 +1,6 @@
 //! [`Stat`]: what statx(2) tells of one object.
 
-use rustix::fs::{Statx, StatxFlags};
+use rustix::fs::{Statx, StatxAttributes, StatxFlags};
 
 /// Type of a filesystem object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +90,10 @@ pub struct Stat {
     pub mtime: Time,
     /// Last change of the metadata.
     pub ctime: Time,
+    /// The immutable flag (chattr +i).
+    pub immutable: bool,
+    /// The append-only flag (chattr +a).
+    pub append_only: bool,
     /// Mount the object was reached through.
     pub mount_id: u64,
     /// Birth, zero where the filesystem does not know.
@@ -151,6 +155,8 @@ impl Stat {
             atime: time(&s.stx_atime),
             mtime: time(&s.stx_mtime),
             ctime: time(&s.stx_ctime),
+            immutable: s.stx_attributes.contains(StatxAttributes::IMMUTABLE),
+            append_only: s.stx_attributes.contains(StatxAttributes::APPEND),
             mount_id: s.stx_mnt_id,
             btime: time(&s.stx_btime),
         }

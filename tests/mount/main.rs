@@ -8,6 +8,7 @@ mod attributes;
 mod copyup;
 mod crash;
 mod create;
+mod flags;
 mod identity;
 mod io;
 mod merge;

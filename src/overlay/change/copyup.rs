@@ -9,6 +9,7 @@ use super::temp::Temp;
 use super::workdir::WorkDir;
 use crate::layer::keys::{self, Key as Mark};
 use crate::layer::origin;
+use crate::layer::protattr::Protection;
 use crate::overlay::Overlay;
 use crate::overlay::change::slot::Slot;
 use crate::overlay::node::{Lower, Node};
@@ -19,6 +20,9 @@ use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
 use crate::sys::stat::{FileType, Stat};
 use crate::sys::xattr::XattrMode;
+
+/// FS_SYNC_FL and FS_NOATIME_FL.
+const COPIED_FLAGS: u32 = 0x08 | 0x80;
 
 /// How much of a file's data the caller needs in the upper layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +98,7 @@ impl Overlay {
             at.chmod(stat.perm)?;
         }
         copy_xattrs(lower.at(), at)?;
+        self.copy_flags(lower.at(), at, &stat)?;
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
         let has_origin = !shared && self.set_origin(node, lower.at(), at)?;
         let cut = stat.kind == FileType::File && data.size(stat.size) < stat.size;
@@ -140,6 +145,32 @@ impl Overlay {
             // An id without a mapping in our user namespace cannot be stored (10.3).
             Err(Errno::EINVAL) => Err(Errno::EOVERFLOW),
             result => result,
+        }
+    }
+
+    /// Copies the inode flags that follow a file (10.6), and those that protect it as a mark (16.4).
+    fn copy_flags(&self, from: At<'_>, to: At<'_>, stat: &Stat) -> Result<()> {
+        let open = |at: At<'_>| match stat.kind {
+            FileType::File => at.open_file(OpenMode::READ).ok(),
+            FileType::Dir => at.open_dir_file().ok(),
+            _ => None,
+        };
+        let kept = open(from)
+            .and_then(|file| file.inode_flags().ok())
+            .unwrap_or_default();
+        if kept & COPIED_FLAGS != 0
+            && let Some(to) = open(to)
+        {
+            // A filesystem without such flags loses them, as in the kernel.
+            let flags = to.inode_flags().unwrap_or_default() | (kept & COPIED_FLAGS);
+            to.set_inode_flags(flags)
+                .unwrap_or_else(|errno| log::debug!("inode flags: {errno}"));
+        }
+        let protection = Protection::of_inode(stat);
+        if protection.any() {
+            self.write_protection(to, protection)
+        } else {
+            Ok(())
         }
     }
 

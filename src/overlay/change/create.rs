@@ -147,6 +147,8 @@ impl Overlay {
     ) -> Result<(Entry, Option<FileFd>)> {
         let parent = self.dir_node(parent)?;
         let name = self.creatable_name(name)?;
+        self.work()?;
+        self.check_gains(&parent)?;
         self.ensure_upper(&parent, Data::Full)?;
         let locked = self.lock_dir(&parent)?;
         let slot = Slot::new(&locked, &name);

@@ -15,6 +15,13 @@ use crate::sys::stat::Stat;
 /// Most that one copy_file_range moves, so that its answer fits 32 bits.
 const COPY_RANGE_MAX: usize = 1 << 30;
 
+/// Can an open with these flags only add to the file?
+fn appends(flags: i32) -> bool {
+    const O_TRUNC: i32 = 0o1000;
+    const O_APPEND: i32 = 0o2000;
+    flags & O_APPEND != 0 && flags & O_TRUNC == 0
+}
+
 impl Overlay {
     /// Opens a file. `flags` are those of open(2). `kill_set_id`: if the file is cut, set-id bits go.
     ///
@@ -24,6 +31,8 @@ impl Overlay {
         let node = self.table.get(id)?;
         let mode = OpenMode::from_raw(flags);
         if mode.write || mode.truncate {
+            self.work()?;
+            self.check_writable(&node, appends(flags))?;
             let data = if mode.truncate {
                 Data::UpTo(0)
             } else {

@@ -25,6 +25,9 @@ impl Overlay {
         if node.is_orphan() && (node.upper().is_none() || self.stat(&node)?.nlink == 0) {
             return Err(Errno::ENOENT);
         }
+        self.work()?;
+        self.check_changeable(&node)?;
+        self.check_gains(&parent)?;
         self.ensure_upper(&parent, Data::Full)?;
         self.ensure_upper(&node, Data::Full)?;
         let source = self.real(&node)?;

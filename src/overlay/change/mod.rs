@@ -10,6 +10,7 @@ pub mod data;
 pub mod flags;
 pub mod link;
 mod metacopy;
+mod protect;
 pub mod remove;
 pub mod rename;
 pub mod setattr;

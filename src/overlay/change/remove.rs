@@ -59,6 +59,7 @@ impl Overlay {
         let parent = self.dir_node(parent)?;
         let name = Name::from_os(name)?;
         // What cannot be removed must not copy its parent up (9).
+        self.check_loses(&parent)?;
         if parent.upper().is_none() {
             self.check_removable(&parent, &name, call)?;
         }
@@ -68,6 +69,7 @@ impl Overlay {
         let seen = self.see(&parent, &name)?;
         let (victim, _) = self.node_of(&parent, &name, &seen)?.ok_or(Errno::ENOENT)?;
         check_type(&victim, call)?;
+        self.check_changeable(&victim)?;
         match call {
             Call::Unlink => self.unlink_slot(&slot, &seen, &victim),
             Call::Rmdir => self.rmdir_slot(&slot, &seen, &victim),
@@ -81,6 +83,7 @@ impl Overlay {
         };
         let (victim, _) = found.ok_or(Errno::ENOENT)?;
         check_type(&victim, call)?;
+        self.check_changeable(&victim)?;
         if victim.is_dir() {
             let state = victim.dir.read();
             if !self.list(&victim, &state)?.is_empty() {

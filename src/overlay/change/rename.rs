@@ -98,6 +98,15 @@ impl Overlay {
         let target = self.peek(&to)?;
         check_ancestors(&source, &from, target.as_ref(), &to, how)?;
         self.check_rename(&source, target.as_ref(), how)?;
+        self.check_loses(&from.parent)?;
+        self.check_changeable(&source)?;
+        match &target {
+            Some(target) => {
+                self.check_loses(&to.parent)?;
+                self.check_changeable(target)?;
+            }
+            None => self.check_gains(&to.parent)?,
+        }
         self.ensure_upper(&source, Data::Full)?;
         self.ensure_upper(&from.parent, Data::Full)?;
         self.ensure_upper(&to.parent, Data::Full)?;

@@ -42,6 +42,15 @@ impl Overlay {
     /// EROFS, EPERM, EINVAL, EFBIG, those of the upper layer.
     pub fn setattr(&self, id: NodeId, set: SetAttr, handle: Option<HandleId>) -> Result<Attr> {
         let node = self.table.get(id)?;
+        self.work()?;
+        // Setting the times to now is what writing does, and adding is writing.
+        let touches = set.perm.is_none()
+            && set.uid.is_none()
+            && set.gid.is_none()
+            && set.size.is_none()
+            && !matches!(set.atime, SetTime::At(_))
+            && !matches!(set.mtime, SetTime::At(_));
+        self.check_writable(&node, touches)?;
         let data = set.size.map_or(Data::Metadata, Data::UpTo);
         self.ensure_upper(&node, data)?;
         if let Some(size) = set.size {

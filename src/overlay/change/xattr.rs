@@ -19,6 +19,8 @@ impl Overlay {
         let node = self.table.get(id)?;
         let name = xattr_name(name)?;
         let name = keys::on_disk(&name)?;
+        self.work()?;
+        self.check_changeable(&node)?;
         self.ensure_upper(&node, Data::Metadata)?;
         node.set_default_acl(None);
         self.on_upper(&node, |at, _| at.set_xattr(&name, value, mode))
@@ -31,6 +33,7 @@ impl Overlay {
     pub fn removexattr(&self, id: NodeId, name: &OsStr) -> Result<()> {
         let node = self.table.get(id)?;
         self.work()?;
+        self.check_changeable(&node)?;
         let name = xattr_name(name)?;
         let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
         if node.upper().is_none() {

@@ -23,6 +23,7 @@ use self::fds::FdKey;
 pub use self::lower::{Lower, LowerDir, LowerObject};
 pub use self::place::Place;
 use self::table::NodeTable;
+use crate::layer::protattr::Protection;
 use crate::layer::redirect::Redirect;
 use crate::overlay::node::listing::Listing;
 use crate::sync::{Mutex, RwLock};
@@ -119,6 +120,8 @@ pub struct Node {
     pub(in crate::overlay) listing: Mutex<(u64, Weak<Listing>), { rank::LEAF }>,
     /// Under which name the layers below know this upper directory; changes with a rename.
     redirect: Mutex<Option<Redirect>, { rank::LEAF }>,
+    /// Known protection; `None` when not asked yet.
+    protection: Mutex<Option<Protection>, { rank::LEAF }>,
     /// Known default ACL of this directory; `None` when not asked yet.
     default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
     key: Mutex<Option<Key>, { rank::LEAF }>,
@@ -173,6 +176,7 @@ impl Node {
             copyup: Mutex::default(),
             dir: RwLock::default(),
             listing: Mutex::default(),
+            protection: Mutex::default(),
             default_acl: Mutex::default(),
             key: Mutex::new(Some(key)),
             fd_key: FdKey::next(),
@@ -261,6 +265,16 @@ impl Node {
     /// Notes that the mark was set.
     pub fn set_impure(&self) {
         self.impure.store(true, Ordering::Relaxed);
+    }
+
+    /// The protection as far as it is known.
+    pub fn protection(&self) -> Option<Protection> {
+        *self.protection.lock()
+    }
+
+    /// Notes the protection.
+    pub fn set_protection(&self, protection: Protection) {
+        *self.protection.lock() = Some(protection);
     }
 
     /// The default ACL as far as it is known.

@@ -8,6 +8,7 @@ use super::attr::Attr;
 use super::merge::{DataAt, Part, Resolved};
 use crate::layer::keys::Key as Mark;
 use crate::layer::origin;
+use crate::layer::protattr::Protection;
 use crate::overlay::Overlay;
 use crate::overlay::node::{Key, Lower, NewNode, Node, NodeId, Place, Upper};
 use crate::sys::at::At;
@@ -123,7 +124,7 @@ impl Overlay {
         name: &Name,
         stat: &Stat,
     ) -> Arc<Node> {
-        self.table.make(real_key(stat), || NewNode {
+        let node = self.table.make(real_key(stat), || NewNode {
             kind: stat.kind,
             ino: self.identity.ino(stat.dev, stat.ino),
             lower: Lower::None,
@@ -131,7 +132,9 @@ impl Overlay {
             impure: false,
             redirect: None,
             place: Place::Named(vec![(parent.clone(), name.clone())]),
-        })
+        });
+        node.set_protection(Protection::default());
+        node
     }
 
     /// A non-directory of the upper layer.

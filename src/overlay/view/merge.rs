@@ -151,6 +151,8 @@ mod tests {
             atime: zero,
             mtime: zero,
             ctime: zero,
+            immutable: false,
+            append_only: false,
             mount_id: 0,
             btime: zero,
         }
