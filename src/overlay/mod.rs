@@ -74,6 +74,8 @@ pub struct Overlay {
     sync: SyncMode,
     /// A directory with a lower part may be renamed, by a redirect.
     redirect_dir: bool,
+    /// A directory with a lower part may be renamed by copying up to this many bytes.
+    rename_copy_limit: Option<u64>,
     static_nlink: bool,
     /// Longest name of any layer in bytes.
     name_max: u64,

@@ -144,6 +144,7 @@ impl Overlay {
             creds: Creds::current(),
             sync: options.sync,
             redirect_dir: options.redirect_dir,
+            rename_copy_limit: options.rename_copy_limit,
             static_nlink: options.static_nlink,
             name_max: name_max.unwrap_or(255),
         })

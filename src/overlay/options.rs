@@ -39,6 +39,8 @@ pub struct Options {
     pub redirects: Redirects,
     /// Rename directories that have a lower part, by writing redirects (§5.4).
     pub redirect_dir: bool,
+    /// Rename directories that have a lower part by copying at most this many bytes up (§24.1).
+    pub rename_copy_limit: Option<u64>,
     /// Report one link for every directory.
     pub static_nlink: bool,
     /// Do not offer POSIX ACLs.

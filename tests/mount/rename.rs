@@ -301,3 +301,49 @@ fn t055_rename_refusals() {
         s.ls_upper(".").is("ud/ uf ul");
     });
 }
+
+#[test]
+fn rename_of_a_merged_directory_by_copying() {
+    Scenario::new(
+        "T047",
+        "rename_dir=copy renames a merged directory without EXDEV and without a redirect (24.1)",
+    )
+    .options("rename_dir=copy:1M", "")
+    .plyfs_only("the kernel answers EXDEV, or leaves a redirect")
+    .inodes_may_change()
+    .lowers(2)
+    .layers(|l| {
+        l.lower(1)
+            .file("d/one", "1")
+            .file("d/sub/deep/a", "a")
+            .whiteout("d/gone");
+        l.lower(2)
+            .file("d/two", "2")
+            .file("d/gone", "x")
+            .file("d/sub/b", "b")
+            .symlink("d/link", "two");
+        l.lower(2)
+            .sparse("big/hole", 2 << 20, &[])
+            .file("big/x", "x");
+        l.upper().file("d/up", "u");
+    })
+    .steps(|s| {
+        s.unlink("d/sub/b").ok();
+        s.rename("d", "e").ok();
+        s.ls("e").is("link one sub/ two up");
+        s.read("e/sub/deep/a").is("\"a\"");
+        s.stat("d").fails(Errno::NOENT);
+        s.stat("e/sub/b").fails(Errno::NOENT);
+        s.upper("d").noted();
+        s.rename("e/sub", "sub").ok();
+        s.mkdir("d").ok();
+        s.ls("d").is("");
+        s.create("sub/b", "again").ok();
+        s.unlink("e/two").ok();
+        s.create("e/two", "new").ok();
+        s.rename("e", "d").ok();
+        s.ls("d").is("link one two up");
+        s.rename("big", "small").fails(Errno::XDEV);
+        s.ls("big").is("hole x");
+    });
+}

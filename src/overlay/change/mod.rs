@@ -8,6 +8,7 @@ pub mod copyup;
 pub mod create;
 pub mod data;
 pub mod flags;
+mod flatten;
 pub mod link;
 mod metacopy;
 mod protect;

@@ -75,7 +75,7 @@ impl Overlay {
     /// renameat2(2).
     ///
     /// # Errors
-    /// EXDEV for a directory with a lower part, unless `redirect_dir` is on (13.2); ENOENT, EEXIST,
+    /// EXDEV for a directory with a lower part, unless an option allows it (13.2); ENOENT, EEXIST,
     /// ENOTEMPTY, EISDIR, ENOTDIR, EROFS, those of the upper layer.
     pub fn rename(
         &self,
@@ -106,6 +106,10 @@ impl Overlay {
                 self.check_changeable(target)?;
             }
             None => self.check_gains(&to.parent)?,
+        }
+        self.make_movable(&source)?;
+        if let (Rename::Exchange, Some(target)) = (how, &target) {
+            self.make_movable(target)?;
         }
         self.ensure_upper(&source, Data::Full)?;
         self.ensure_upper(&from.parent, Data::Full)?;
@@ -146,9 +150,10 @@ impl Overlay {
             }
             _ => {}
         }
-        let cannot_move =
-            |node: &Arc<Node>| node.is_dir() && node.has_lower() && !self.redirect_dir;
-        if cannot_move(source) || (how == Rename::Exchange && target.is_some_and(cannot_move)) {
+        let swapped = target.filter(|_| how == Rename::Exchange);
+        let stays =
+            self.stays_behind(source) || swapped.is_some_and(|node| self.stays_behind(node));
+        if stays && self.rename_copy_limit.is_none() {
             return Err(Errno::EXDEV);
         }
         match target {
@@ -158,6 +163,19 @@ impl Overlay {
                 if empty { Ok(()) } else { Err(Errno::ENOTEMPTY) }
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A directory with a lower part that no redirect can take along cannot simply be renamed (13.2).
+    fn stays_behind(&self, node: &Arc<Node>) -> bool {
+        node.is_dir() && node.has_lower() && !self.redirect_dir
+    }
+
+    fn make_movable(&self, node: &Arc<Node>) -> Result<()> {
+        if self.stays_behind(node) {
+            self.flatten(node)
+        } else {
+            Ok(())
         }
     }
 

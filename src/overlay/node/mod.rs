@@ -109,6 +109,8 @@ pub struct Node {
     upper: OnceLock<Upper>,
     /// Monotonic: the upper object holds the data; not so while it is a metacopy (6.1).
     own_data: AtomicBool,
+    /// Monotonic: a directory that the layers below no longer contribute to.
+    cut_off: AtomicBool,
     /// Monotonic: an upper directory with entries that have an origin.
     impure: AtomicBool,
     place: RwLock<Place, { rank::PLACE }>,
@@ -170,6 +172,7 @@ impl Node {
             ino: AtomicU64::new(new.ino),
             upper: new.upper.map(OnceLock::from).unwrap_or_default(),
             own_data: AtomicBool::new(!metacopy),
+            cut_off: AtomicBool::new(false),
             impure: AtomicBool::new(new.impure),
             redirect: Mutex::new(new.redirect),
             place: RwLock::new(new.place),
@@ -242,7 +245,7 @@ impl Node {
     /// The lower directories that contribute; empty for a pure upper directory and for files.
     pub fn lower_dirs(&self) -> &[Arc<LowerDir>] {
         match &self.lower {
-            Lower::Dirs(dirs) => dirs,
+            Lower::Dirs(dirs) if !self.cut_off.load(Ordering::Acquire) => dirs,
             _ => &[],
         }
     }
@@ -254,7 +257,12 @@ impl Node {
 
     /// Does any lower layer contribute to it?
     pub fn has_lower(&self) -> bool {
-        matches!(self.lower, Lower::Object { .. } | Lower::Dirs(_))
+        matches!(self.lower, Lower::Object { .. }) || !self.lower_dirs().is_empty()
+    }
+
+    /// Notes that the upper directory was made opaque when all that showed in it was upper.
+    pub fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Release);
     }
 
     /// Has this upper directory entries with an origin?

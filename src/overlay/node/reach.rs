@@ -3,6 +3,7 @@
 //! checked to be the same directory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lower::{Lower, LowerDir, LowerFrom, LowerObject};
 use super::place::Place;
@@ -16,6 +17,8 @@ use crate::sys::stat::Stat;
 
 /// How often a name that changes under us is looked at again.
 const RETRIES: usize = 16;
+/// Pause before the next look at a directory that is not where it should be.
+const RENAME_TAKES: Duration = Duration::from_micros(500);
 
 /// A way to an object that stays valid as long as it is held.
 #[derive(Clone, Debug)]
@@ -112,8 +115,10 @@ impl Overlay {
                 Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => last = errno,
                 Err(errno) => return Err(errno),
             }
+            // A rename that is half done on disk is all done in a moment. The locks that we may hold
+            // here forbid to wait for its lock.
             if node.has_name(&parent, &name) {
-                return Err(Errno::ESTALE);
+                std::thread::sleep(RENAME_TAKES);
             }
         }
         Err(last)

@@ -43,6 +43,7 @@ fn defaults() {
             metacopy: true,
         },
         redirect_dir: false,
+        rename_copy_limit: None,
         static_nlink: false,
         noacl: false,
         read_only: false,
@@ -163,6 +164,15 @@ fn words_with_meaning() {
         ("debug", |p| p.debug),
         ("redirect_dir=follow", |p| p.options.redirects.follow),
         ("redirect_dir=on", |p| p.options.redirect_dir),
+        ("rename_dir=copy", |p| {
+            p.options.rename_copy_limit == Some(1 << 30)
+        }),
+        ("rename_dir=copy:3M", |p| {
+            p.options.rename_copy_limit == Some(3 << 20)
+        }),
+        ("rename_dir=copy:7,rename_dir=off", |p| {
+            p.options.rename_copy_limit.is_none()
+        }),
         ("redirect_dir=nofollow", |p| !p.options.redirects.follow),
         ("metacopy=off", |p| !p.options.redirects.metacopy),
         (
@@ -229,6 +239,8 @@ fn errors_name_the_option() {
         ("lowerdir=/l,userxattr,metacopy=on", "userxattr"),
         ("lowerdir=/l,userxattr,verity=on", "userxattr"),
         ("lowerdir=/l,redirect_dir=sideways", "redirect_dir=sideways"),
+        ("lowerdir=/l,rename_dir=move", "rename_dir=move"),
+        ("lowerdir=/l,rename_dir=copy:-1", "rename_dir=copy:-1"),
         ("lowerdir=/l,uuid=7", "uuid=7"),
     ];
     for (text, wanted) in table {
@@ -250,7 +262,6 @@ fn what_does_not_exist_yet_is_refused() {
         "squash_to_gid=0",
         "xattr_permissions=2",
         "datadir+=/d",
-        "rename_dir=copy",
         "whiteout=xattr",
     ];
     for words in both {

@@ -64,6 +64,31 @@ impl Said<'_> {
             .ok_or_else(|| self.wrong("expected seconds"))
     }
 
+    /// The value as `off`, `copy` or `copy:SIZE`, a limit in bytes with an optional K, M or G.
+    pub(super) fn copy_limit(&self) -> Result<Option<u64>, OptionError> {
+        const USUAL: u64 = 1 << 30;
+        let text = std::str::from_utf8(self.needed()?).unwrap_or_default();
+        match text {
+            "off" => return Ok(None),
+            "copy" => return Ok(Some(USUAL)),
+            _ => {}
+        }
+        let size = text.strip_prefix("copy:").unwrap_or_default();
+        let (digits, shift) = match size.char_indices().last() {
+            Some((at, 'K' | 'k')) => (&size[..at], 10),
+            Some((at, 'M' | 'm')) => (&size[..at], 20),
+            Some((at, 'G' | 'g')) => (&size[..at], 30),
+            _ => (size, 0),
+        };
+        let bytes = digits
+            .parse()
+            .ok()
+            .and_then(|n: u64| n.checked_mul(1 << shift));
+        bytes
+            .map(Some)
+            .ok_or_else(|| self.wrong("expected off, copy or copy:SIZE"))
+    }
+
     /// The value as one path, escapes resolved.
     pub(super) fn path(&self) -> Result<PathBuf, OptionError> {
         Ok(path_of(grammar::plain(self.needed()?)))

@@ -29,7 +29,6 @@ const UNSUPPORTED: &[&str] = &[
     "squash_to_root",
     "squash_to_uid",
     "squash_to_gid",
-    "rename_dir",
     "allow_root",
 ];
 
@@ -50,6 +49,7 @@ pub(super) struct Collected {
     static_nlink: bool,
     noacl: bool,
     redirect_dir: Option<String>,
+    rename_copy_limit: Option<u64>,
     metacopy: Option<bool>,
     index: Option<bool>,
     nfs_export: Option<bool>,
@@ -184,6 +184,7 @@ impl Collected {
                 let modes = ["off", "follow", "nofollow", "on"].map(|mode| (mode, mode));
                 self.redirect_dir = Some(said.one_of(&modes)?.to_string());
             }
+            "rename_dir" => self.rename_copy_limit = said.copy_limit()?,
             "metacopy" => self.metacopy = Some(said.switch()?),
             "index" => self.index = Some(said.switch()?),
             "nfs_export" => self.nfs_export = Some(said.switch()?),
@@ -355,6 +356,7 @@ impl Collected {
             timeout: self.timeout,
             redirects,
             redirect_dir: redirect == Some("on"),
+            rename_copy_limit: self.rename_copy_limit,
             static_nlink: self.static_nlink,
             noacl: self.noacl,
             read_only,
