@@ -2,8 +2,10 @@
 //!
 //! What does not live here: anything that looks at two layers to say what a name means (that is
 //! [`crate::overlay`]). Read [`layer`] and [`stack`] for the directories, [`mark`] for what is written
-//! on them, [`keys`], [`origin`] and [`redirect`] for the bytes.
+//! on them, [`keys`], [`origin`], [`redirect`] and [`acl`] for the bytes, [`idmap`] for whose they are.
 
+pub mod acl;
+pub mod idmap;
 pub mod keys;
 #[allow(clippy::module_inception)]
 pub mod layer;
