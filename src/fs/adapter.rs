@@ -19,6 +19,7 @@ use fuser::{
 use super::convert;
 use super::passthrough::{Mode, Passthrough, file_handle, handle, is_passthrough, open_flags};
 use super::reply::{empty, run, written, xattr};
+use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::change::create::Caller;
 use crate::overlay::change::rename::Rename;
@@ -116,8 +117,8 @@ fn node(ino: INodeNo) -> NodeId {
 
 fn caller(req: &Request, umask: u32) -> Caller {
     Caller {
-        uid: req.uid(),
-        gid: req.gid(),
+        uid: ShownId(req.uid()),
+        gid: ShownId(req.gid()),
         umask,
     }
 }
@@ -226,8 +227,8 @@ impl Filesystem for Adapter {
     ) {
         let set = SetAttr {
             perm: mode.map(|mode| mode & 0o7777),
-            uid,
-            gid,
+            uid: uid.map(ShownId),
+            gid: gid.map(ShownId),
             size,
             atime: convert::set_time(atime),
             mtime: convert::set_time(mtime),

@@ -57,8 +57,8 @@ fn numbered(attr: &Attr, number: u64) -> FileAttr {
         // Always below 0o10000.
         perm: stat.perm as u16,
         nlink: attr.nlink,
-        uid: stat.uid,
-        gid: stat.gid,
+        uid: attr.uid.0,
+        gid: attr.gid.0,
         rdev: stat.rdev.to_encoded(),
         blksize: stat.blksize,
         flags: 0,

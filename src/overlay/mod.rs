@@ -47,6 +47,7 @@ use self::node::reaper::Reaper;
 use self::node::table::NodeTable;
 use self::node::{Node, rank};
 use self::options::SyncMode;
+use crate::layer::idmap::Owners;
 use crate::layer::keys::Namespace;
 use crate::layer::mark::MarkRules;
 use crate::layer::stack::LayerStack;
@@ -77,6 +78,8 @@ pub struct Overlay {
     /// A directory with a lower part may be renamed by copying up to this many bytes.
     rename_copy_limit: Option<u64>,
     static_nlink: bool,
+    /// How owners are mapped; `None` where they are not.
+    owners: Option<Owners>,
     /// Longest name of any layer in bytes.
     name_max: u64,
 }

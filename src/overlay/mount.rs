@@ -146,6 +146,7 @@ impl Overlay {
             redirect_dir: options.redirect_dir,
             rename_copy_limit: options.rename_copy_limit,
             static_nlink: options.static_nlink,
+            owners: (!options.owners.are_plain()).then(|| options.owners.clone()),
             name_max: name_max.unwrap_or(255),
         })
     }

@@ -16,6 +16,7 @@ mod words;
 
 use words::Collected;
 
+pub use crate::layer::idmap::{IdMap, Owners};
 pub use crate::layer::mark::Redirects;
 
 /// What to merge and how: all that [`crate::overlay`] needs to know.
@@ -41,6 +42,8 @@ pub struct Options {
     pub redirect_dir: bool,
     /// Rename directories that have a lower part by copying at most this many bytes up (§24.1).
     pub rename_copy_limit: Option<u64>,
+    /// How owners are shown and stored (§21).
+    pub owners: Owners,
     /// Report one link for every directory.
     pub static_nlink: bool,
     /// Do not offer POSIX ACLs.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::copyup::Data;
 use super::slot::Slot;
 use super::temp::Temp;
+use crate::layer::idmap::ShownId;
 use crate::layer::keys::Key as Mark;
 use crate::layer::mark;
 use crate::overlay::Overlay;
@@ -28,9 +29,9 @@ const S_ISGID: u32 = 0o2000;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     /// File system user id.
-    pub uid: u32,
+    pub uid: ShownId,
     /// File system group id.
-    pub gid: u32,
+    pub gid: ShownId,
     /// Bits to leave out of a new mode, unless a default ACL decides.
     pub umask: u32,
 }
@@ -149,6 +150,7 @@ impl Overlay {
         let name = self.creatable_name(name)?;
         self.work()?;
         self.check_gains(&parent)?;
+        let owner = self.owner_of(caller)?;
         self.ensure_upper(&parent, Data::Full)?;
         let locked = self.lock_dir(&parent)?;
         let slot = Slot::new(&locked, &name);
@@ -156,7 +158,7 @@ impl Overlay {
         if seen.top().is_some() {
             return Err(Errno::EEXIST);
         }
-        let maker = self.maker(&parent, slot.dir, caller)?;
+        let maker = self.maker(&parent, slot.dir, owner, caller.umask)?;
         let file = match seen.upper_whiteout {
             false => maker.make(slot.dir, &name, new)?,
             true => self.create_over_whiteout(&slot, &maker, new)?,
@@ -220,7 +222,21 @@ impl Overlay {
         at.set_xattr(marks.name(Mark::Opaque), b"y", XattrMode::Any)
     }
 
-    fn maker(&self, parent: &Arc<Node>, dir: &DirFd, caller: Caller) -> Result<Maker<'_>> {
+    /// The owner on disk of what a caller makes: EOVERFLOW where the layers cannot have it.
+    fn owner_of(&self, caller: Caller) -> Result<Owner> {
+        match self.disk_owner(Some(caller.uid), Some(caller.gid))? {
+            (Some(uid), Some(gid)) => Ok(Owner { uid, gid }),
+            _ => Err(Errno::EOVERFLOW),
+        }
+    }
+
+    fn maker(
+        &self,
+        parent: &Arc<Node>,
+        dir: &DirFd,
+        owner: Owner,
+        umask: u32,
+    ) -> Result<Maker<'_>> {
         let acl = match parent.default_acl() {
             Some(acl) => acl,
             None => {
@@ -234,7 +250,8 @@ impl Overlay {
         };
         Ok(Maker {
             overlay: self,
-            caller,
+            owner,
+            umask,
             acl,
         })
     }
@@ -245,17 +262,14 @@ const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
 /// Makes objects that belong to a caller from their first moment (11.5).
 struct Maker<'a> {
     overlay: &'a Overlay,
-    caller: Caller,
+    owner: Owner,
+    umask: u32,
     acl: DefaultAcl,
 }
 
 impl Maker<'_> {
     fn make(&self, dir: &DirFd, name: &Name, new: &New<'_>) -> Result<Option<FileFd>> {
-        let owner = Owner {
-            uid: self.caller.uid,
-            gid: self.caller.gid,
-        };
-        self.overlay.creds.acting_as(owner, || match new {
+        self.overlay.creds.acting_as(self.owner, || match new {
             New::File { perm, mode } => dir.create_file(name, *mode, self.masked(*perm)).map(Some),
             New::Dir { perm } => dir.mkdir(name, self.masked(*perm)).map(|()| None),
             New::Node { kind, perm, rdev } => dir
@@ -269,7 +283,7 @@ impl Maker<'_> {
     fn masked(&self, perm: u32) -> u32 {
         match self.acl {
             DefaultAcl::Yes => perm,
-            DefaultAcl::No => perm & !self.caller.umask,
+            DefaultAcl::No => perm & !self.umask,
         }
     }
 }

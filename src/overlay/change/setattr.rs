@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::copyup::Data;
+use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::HandleId;
 use crate::overlay::node::{Node, NodeId};
@@ -21,9 +22,9 @@ pub struct SetAttr {
     /// Permission bits (07777).
     pub perm: Option<u32>,
     /// Owner.
-    pub uid: Option<u32>,
+    pub uid: Option<ShownId>,
     /// Group.
-    pub gid: Option<u32>,
+    pub gid: Option<ShownId>,
     /// Size in bytes.
     pub size: Option<u64>,
     /// Access time.
@@ -39,7 +40,7 @@ impl Overlay {
     /// without the data.
     ///
     /// # Errors
-    /// EROFS, EPERM, EINVAL, EFBIG, those of the upper layer.
+    /// EROFS, EPERM, EINVAL, EFBIG, those of the upper layer; EOVERFLOW for an owner the layers cannot have.
     pub fn setattr(&self, id: NodeId, set: SetAttr, handle: Option<HandleId>) -> Result<Attr> {
         let node = self.table.get(id)?;
         self.work()?;
@@ -51,14 +52,15 @@ impl Overlay {
             && !matches!(set.atime, SetTime::At(_))
             && !matches!(set.mtime, SetTime::At(_));
         self.check_writable(&node, touches)?;
+        let (uid, gid) = self.disk_owner(set.uid, set.gid)?;
         let data = set.size.map_or(Data::Metadata, Data::UpTo);
         self.ensure_upper(&node, data)?;
         if let Some(size) = set.size {
             self.truncate(&node, size, handle)?;
         }
         let stat = self.on_upper(&node, |at, before| {
-            if set.uid.is_some() || set.gid.is_some() {
-                at.chown(set.uid, set.gid)?;
+            if uid.is_some() || gid.is_some() {
+                at.chown(uid, gid)?;
             }
             let killed = (set.size.is_some() && set.kill_set_id)
                 .then(|| without_set_id(before))

@@ -1,5 +1,6 @@
 //! Setting and removing extended attributes (overlay-semantics 9, 17).
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 
 use super::copyup::Data;
@@ -14,16 +15,20 @@ impl Overlay {
     /// Sets an attribute; copies up even if setting then fails, as the kernel does.
     ///
     /// # Errors
-    /// EEXIST, ENODATA, EOPNOTSUPP, EPERM, EROFS.
+    /// EEXIST, ENODATA, EOPNOTSUPP, EPERM, EROFS; EINVAL for an ACL with an id the layers cannot have.
     pub fn setxattr(&self, id: NodeId, name: &OsStr, value: &[u8], mode: XattrMode) -> Result<()> {
         let node = self.table.get(id)?;
         let name = xattr_name(name)?;
         let name = keys::on_disk(&name)?;
         self.work()?;
         self.check_changeable(&node)?;
+        let mut value = Cow::Borrowed(value);
+        if self.has_mapped_ids(&name) {
+            self.store_value(&name, value.to_mut())?;
+        }
         self.ensure_upper(&node, Data::Metadata)?;
         node.set_default_acl(None);
-        self.on_upper(&node, |at, _| at.set_xattr(&name, value, mode))
+        self.on_upper(&node, |at, _| at.set_xattr(&name, &value, mode))
     }
 
     /// Removes an attribute; one that is not there is found out before anything is copied up.

@@ -44,6 +44,7 @@ fn defaults() {
         },
         redirect_dir: false,
         rename_copy_limit: None,
+        owners: Owners::default(),
         static_nlink: false,
         noacl: false,
         read_only: false,
@@ -242,6 +243,12 @@ fn errors_name_the_option() {
         ("lowerdir=/l,rename_dir=move", "rename_dir=move"),
         ("lowerdir=/l,rename_dir=copy:-1", "rename_dir=copy:-1"),
         ("lowerdir=/l,uuid=7", "uuid=7"),
+        ("lowerdir=/l,uidmapping=:0:1", "expected triples"),
+        ("lowerdir=/l,gidmapping", "gidmapping"),
+        ("lowerdir=/l,gidmapping=0:0:2:1:5:1", "overlap"),
+        ("lowerdir=/l,squash_to_uid=root", "squash_to_uid=root"),
+        ("lowerdir=/l,squash_to_gid=4294967295", "is no id"),
+        ("lowerdir=/l,squash_to_root=maybe", "squash_to_root=maybe"),
     ];
     for (text, wanted) in table {
         let error = parse_text(Mode::Native, text).expect_err(text).to_string();
@@ -255,11 +262,6 @@ fn what_does_not_exist_yet_is_refused() {
     let both = [
         "verity=on",
         "verity=require",
-        "uidmapping=:0:1000:1",
-        "gidmapping=0:0:1",
-        "squash_to_root",
-        "squash_to_uid=0",
-        "squash_to_gid=0",
         "xattr_permissions=2",
         "datadir+=/d",
         "whiteout=xattr",
@@ -284,6 +286,37 @@ fn what_does_not_exist_yet_is_refused() {
         );
         assert_eq!(compatible(words).unwrap().warnings.len(), 1, "{words}");
     }
+}
+
+// T124
+#[test]
+fn mapped_owners() {
+    let map = |text: &str| Some(IdMap::parse(text.as_bytes()).unwrap());
+    let podman = "uidmapping=:0:200000:65536,gidmapping=:0:300000:65536";
+    for parsed in [native(podman), compatible(podman)] {
+        let parsed = parsed.unwrap();
+        let Owners { users, groups } = parsed.options.owners;
+        assert_eq!(users.map, map("0:200000:65536"));
+        assert_eq!(groups.map, map("0:300000:65536"));
+        assert_eq!((users.squash, groups.squash), (None, None));
+        assert!(parsed.warnings.is_empty());
+    }
+    let squash = |words: &str| {
+        let owners = native(words).unwrap().options.owners;
+        (owners.users.squash, owners.groups.squash)
+    };
+    assert_eq!(squash("squash_to_root"), (Some(0), Some(0)));
+    assert_eq!(squash("squash_to_uid=5,squash_to_root"), (Some(5), Some(0)));
+    assert_eq!(squash("squash_to_root,squash_to_gid=6"), (Some(0), Some(6)));
+    assert_eq!(squash("squash_to_uid=5"), (Some(5), None));
+    assert_eq!(squash("squash_to_root=off"), (None, None));
+    assert!(
+        native("squash_to_root=0")
+            .unwrap()
+            .options
+            .owners
+            .are_plain()
+    );
 }
 
 #[test]

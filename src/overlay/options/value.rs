@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::grammar;
-use super::{Mode, OptionError, PathBuf, path_of, shown};
+use super::{IdMap, Mode, OptionError, PathBuf, path_of, shown};
 
 /// One item, while it is being understood.
 pub(super) struct Said<'a> {
@@ -54,6 +54,19 @@ impl Said<'_> {
         let text = std::str::from_utf8(self.needed()?).ok();
         text.and_then(|t| t.parse().ok())
             .ok_or_else(|| self.wrong("expected a number"))
+    }
+
+    /// The value as the id of a user or group.
+    pub(super) fn id(&self) -> Result<u32, OptionError> {
+        match self.number()? {
+            u32::MAX => Err(self.wrong("is no id")),
+            id => Ok(id),
+        }
+    }
+
+    /// The value as a mapping of ids.
+    pub(super) fn id_map(&self) -> Result<IdMap, OptionError> {
+        IdMap::parse(self.needed()?).map_err(|reason| self.wrong(reason))
     }
 
     /// The value as seconds.

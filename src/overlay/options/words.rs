@@ -22,15 +22,7 @@ const ACCEPTED: [&str; 2] = [
 ];
 
 /// Words that ask for what does not exist yet. Ignoring them would show a wrong view.
-const UNSUPPORTED: &[&str] = &[
-    "datadir+",
-    "uidmapping",
-    "gidmapping",
-    "squash_to_root",
-    "squash_to_uid",
-    "squash_to_gid",
-    "allow_root",
-];
+const UNSUPPORTED: &[&str] = &["datadir+", "allow_root"];
 
 const NOT_YET: &str = "not supported yet";
 
@@ -48,6 +40,8 @@ pub(super) struct Collected {
     timeout: Option<Duration>,
     static_nlink: bool,
     noacl: bool,
+    owners: Owners,
+    squash_to_root: bool,
     redirect_dir: Option<String>,
     rename_copy_limit: Option<u64>,
     metacopy: Option<bool>,
@@ -83,6 +77,7 @@ impl Collected {
         let known = self.take_directory(mode, &said)?
             || self.take_behaviour(&said)?
             || self.take_kernel_feature(&said)?
+            || self.take_owners(&said)?
             || self.take_flag(&said)
             || self.take_number(&said)?
             || self.take_name(&said)?;
@@ -197,6 +192,19 @@ impl Collected {
             "xattr_permissions" => {
                 self.unsupported.get_or_insert(said.wrong(NOT_YET));
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take_owners(&mut self, said: &Said<'_>) -> Result<bool, OptionError> {
+        let Owners { users, groups } = &mut self.owners;
+        match said.word {
+            "uidmapping" => users.map = Some(said.id_map()?),
+            "gidmapping" => groups.map = Some(said.id_map()?),
+            "squash_to_uid" => users.squash = Some(said.id()?),
+            "squash_to_gid" => groups.squash = Some(said.id()?),
+            "squash_to_root" => self.squash_to_root = said.switch()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -346,6 +354,11 @@ impl Collected {
             follow: redirect != Some("nofollow"),
             metacopy: self.metacopy != Some(false),
         };
+        if self.squash_to_root {
+            for ids in [&mut self.owners.users, &mut self.owners.groups] {
+                ids.squash.get_or_insert(0);
+            }
+        }
         let options = Options {
             lower: self.lower,
             upper,
@@ -357,6 +370,7 @@ impl Collected {
             redirects,
             redirect_dir: redirect == Some("on"),
             rename_copy_limit: self.rename_copy_limit,
+            owners: self.owners,
             static_nlink: self.static_nlink,
             noacl: self.noacl,
             read_only,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::HandleId;
 use crate::overlay::node::{Lower, Node, NodeId, ROOT};
+use crate::sys::creds::Owner;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FsStat;
 use crate::sys::stat::Stat;
@@ -16,6 +18,10 @@ pub struct Attr {
     pub ino: u64,
     /// The link count that users see.
     pub nlink: u32,
+    /// The owner that users see.
+    pub uid: ShownId,
+    /// The group that users see.
+    pub gid: ShownId,
     /// They may be remembered. Not so where the number is not the node's own, or will change at copy-up.
     pub cacheable: bool,
     /// Everything else, as the top-most layer has it (2.5).
@@ -61,9 +67,15 @@ impl Overlay {
         };
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
         let own_number = node.id == ROOT || node.ino() == node.id.0;
+        let (uid, gid) = self.shown_owner(Owner {
+            uid: stat.uid,
+            gid: stat.gid,
+        });
         Attr {
             ino: node.ino(),
             nlink,
+            uid,
+            gid,
             cacheable: own_number && !(shared && node.upper().is_none()),
             stat: *stat,
         }

@@ -11,4 +11,5 @@ pub mod io;
 pub mod list;
 pub mod lookup;
 pub mod merge;
+mod owners;
 pub mod xattr;

@@ -24,9 +24,13 @@ impl Overlay {
         let name = xattr_name(name)?;
         // A mark that has no form on disk for users is not there for them.
         let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
-        self.on_real(&node, |at| {
+        let len = self.on_real(&node, |at| {
             Ok((at.get_xattr_into(&name, value)?, at.stat()?))
-        })
+        })?;
+        if let Some(value) = value.get_mut(..len) {
+            self.show_value(&name, value)?;
+        }
+        Ok(len)
     }
 
     /// All attribute names that the caller may see, each ended by a NUL. `admin` callers see `trusted.*`.
