@@ -13,6 +13,7 @@ mod identity;
 mod io;
 mod merge;
 mod openfiles;
+mod owners;
 mod permissions;
 mod random;
 mod readdir;
