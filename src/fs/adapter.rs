@@ -670,7 +670,7 @@ impl Filesystem for Adapter {
         _flags: PollFlags,
         reply: ReplyPoll,
     ) {
-        reply.error(convert::errno(Errno::ENOSYS));
+        reply.error(fuser::Errno::ENOSYS);
     }
 
     fn fallocate(

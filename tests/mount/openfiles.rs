@@ -1,5 +1,6 @@
 //! Open files, maps, locks and running programs: T088-T097.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -410,5 +411,26 @@ fn t097_removed_working_directory() {
         s.act("create here", fs::write("new", "x")).ok();
         std::env::set_current_dir("/").unwrap();
         s.ls("full").is("f new");
+    });
+}
+
+#[test]
+fn files_are_always_ready() {
+    Scenario::new(
+        "T095",
+        "poll on a file says ready and no error: Go programs ask it of every file they open",
+    )
+    .layers(|l| {
+        l.lower(1).file("f", "x");
+    })
+    .steps(|s| {
+        let fd = s.opened("f", "r");
+        for _ in 0..2 {
+            let file = fd.fd();
+            let mut asked = [PollFd::new(&file, PollFlags::IN | PollFlags::OUT)];
+            let count = poll(&mut asked, Some(&Timespec::default())).map_err(std::io::Error::from);
+            let answer = count.map(|count| format!("{count}: {:?}", asked[0].revents()));
+            s.act("poll f", answer).is("1: PollFlags(IN | OUT)");
+        }
     });
 }

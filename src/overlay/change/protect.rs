@@ -18,7 +18,7 @@ impl Overlay {
             return Ok(protection);
         }
         let protection = match (node.upper(), self.marks) {
-            (None, _) => Protection::of_inode(&self.stat(node)?),
+            (None, _) => Protection::of_inode(&self.real_lower(node)?.at().stat()?),
             (Some(_), None) => Protection::default(),
             (Some(_), Some(marks)) => {
                 let real = self.real(node)?;
