@@ -428,7 +428,7 @@ fn files_are_always_ready() {
         for _ in 0..2 {
             let file = fd.fd();
             let mut asked = [PollFd::new(&file, PollFlags::IN | PollFlags::OUT)];
-            let count = poll(&mut asked, Some(&Timespec::default())).map_err(std::io::Error::from);
+            let count = poll(&mut asked, Some(&Timespec::default())).map_err(io::Error::from);
             let answer = count.map(|count| format!("{count}: {:?}", asked[0].revents()));
             s.act("poll f", answer).is("1: PollFlags(IN | OUT)");
         }
