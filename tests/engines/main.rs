@@ -2,7 +2,6 @@
 //! see on any other storage (T130).
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 
 use std::process::Command;
