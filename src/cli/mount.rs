@@ -32,6 +32,9 @@ struct Job {
 /// # Errors
 /// One line that names the option or the path.
 pub fn mount(order: MountOrder) -> Result<u8, Failure> {
+    if let Some(flags) = options::remount(&order.options) {
+        return remount(&order, &flags);
+    }
     let mode = order.mode;
     let parsed = parse(mode, &order.options)?;
     let target = mount_point(mode, &order.target)?;
@@ -68,6 +71,22 @@ pub fn mount(order: MountOrder) -> Result<u8, Failure> {
         }
         Err(errno) => Err(Failure::failed(format!("cannot start a daemon: {errno}"))),
     }
+}
+
+/// `mount -o remount,ro MERGED`, as mount(8) hands it to its helper.
+fn remount(order: &MountOrder, flags: &MountFlags) -> Result<u8, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::at("mount point", &order.target, why);
+    let place = std::fs::canonicalize(&order.target).map_err(|error| wrong(&reason(&error)))?;
+    let place = OsString::from(place);
+    let table = Table::read().map_err(|errno| Failure::failed(format!("/proc: {errno}")))?;
+    let top = table.top_at(&place);
+    if top.is_none_or(|entry| entry.fstype != mount::FSTYPE) {
+        return Err(wrong(&"no plyfs is mounted there"));
+    }
+    if !order.dry_run {
+        session::remount(&place, flags).map_err(|errno| wrong(&errno))?;
+    }
+    Ok(0)
 }
 
 /// Parses `-o` values, prints warnings, makes paths absolute.

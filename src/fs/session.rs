@@ -186,6 +186,14 @@ pub fn block_signals() -> Result<SignalSet, Errno> {
     SignalSet::block(&[signal::SIGTERM, signal::SIGINT, signal::SIGUSR1])
 }
 
+/// Changes the flags of a mount that is there already. Its daemon is not asked: the kernel keeps them.
+///
+/// # Errors
+/// As mount(2) says.
+pub fn remount(target: &OsStr, flags: &MountFlags) -> Result<(), Errno> {
+    mount::remount(target, bits(flags))
+}
+
 fn bits(flags: &MountFlags) -> Bits {
     let table = [
         (flags.read_only, Bits::RDONLY),

@@ -199,6 +199,22 @@ pub fn parse(mode: Mode, arguments: &[OsString]) -> Result<Parsed, OptionError> 
     collected.finish(mode)
 }
 
+/// The flags of a `remount`, if that is what is asked for. As with the kernel's overlayfs, only flags can change:
+/// mount(8) repeats all other options of the mount and of fstab, and they mean nothing here.
+pub fn remount(arguments: &[OsString]) -> Option<MountFlags> {
+    let mut collected = Collected::default();
+    let mut asked = false;
+    for argument in arguments {
+        for item in grammar::items(argument.as_bytes()).ok()? {
+            asked |= item.word == b"remount";
+            let word = String::from_utf8_lossy(item.word);
+            let value = item.value;
+            collected.take_flag(&value::Said { word: &word, value });
+        }
+    }
+    asked.then_some(collected.flags)
+}
+
 impl Options {
     /// Makes relative paths absolute, as seen from `here`. A daemon's working directory is not its caller's.
     pub fn anchor(&mut self, here: &Path) {

@@ -251,6 +251,14 @@ pub fn unmount_at(point: &OsStr, lazy: bool) -> Result<(), Failure> {
     }
 }
 
+/// Changes the flags of the mount at `point`, and whether its filesystem may be written to.
+///
+/// # Errors
+/// As mount(2) says: EBUSY while files are open for writing and `bits` forbid that.
+pub fn remount(point: &OsStr, bits: Bits) -> Result<()> {
+    Ok(rustix::mount::mount_remount(point, bits, c"")?)
+}
+
 /// Whether the filesystem at `path` answers. Asks it, so never to be called by the one who has to answer.
 ///
 /// # Errors

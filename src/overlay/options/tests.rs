@@ -351,3 +351,13 @@ fn anchored_paths_are_absolute() {
         ("/here/u".into(), "/here/./w".into())
     );
 }
+
+#[test]
+fn a_remount_changes_flags_and_nothing_else() {
+    let flags = |words: &str| remount(&[words.into()]);
+    assert_eq!(flags("ro,lowerdir=/a"), None);
+    assert_eq!(flags(r"ro,lowerdir=/a\,remount"), None);
+    let all = flags("ro,nodev,remount,user_id=0,allow_other,lowerdir=/a,upperdir=/b").unwrap();
+    assert!(all.read_only && all.nodev && !all.nosuid);
+    assert!(!flags("remount,ro,rw").unwrap().read_only);
+}

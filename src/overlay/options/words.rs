@@ -49,7 +49,7 @@ pub(super) struct Collected {
     nfs_export: Option<bool>,
     verity: Option<bool>,
     unsupported: Option<OptionError>,
-    flags: MountFlags,
+    pub(super) flags: MountFlags,
     warnings: Vec<String>,
     debug: bool,
     foreground: bool,
@@ -210,7 +210,7 @@ impl Collected {
         Ok(true)
     }
 
-    fn take_flag(&mut self, said: &Said<'_>) -> bool {
+    pub(super) fn take_flag(&mut self, said: &Said<'_>) -> bool {
         let flags = &mut self.flags;
         match said.word {
             "ro" => flags.read_only = true,
