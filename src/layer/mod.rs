@@ -2,7 +2,8 @@
 //!
 //! What does not live here: anything that looks at two layers to say what a name means (that is
 //! [`crate::overlay`]). Read [`layer`] and [`stack`] for the directories, [`mark`] for what is written
-//! on them, [`keys`], [`origin`], [`redirect`] and [`acl`] for the bytes, [`idmap`] for whose they are.
+//! on them, [`keys`], [`origin`], [`redirect`] and [`acl`] for the bytes, [`idmap`] and
+//! [`stat_override`] for whose they are.
 
 pub mod acl;
 pub mod idmap;
@@ -14,3 +15,4 @@ pub mod origin;
 pub mod protattr;
 pub mod redirect;
 pub mod stack;
+pub mod stat_override;
