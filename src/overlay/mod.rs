@@ -47,6 +47,7 @@ use self::node::reaper::Reaper;
 use self::node::table::NodeTable;
 use self::node::{Node, rank};
 use self::options::SyncMode;
+use self::view::overrides::Overrides;
 use crate::layer::idmap::Owners;
 use crate::layer::keys::Namespace;
 use crate::layer::mark::MarkRules;
@@ -80,6 +81,8 @@ pub struct Overlay {
     static_nlink: bool,
     /// How owners are mapped; `None` where they are not.
     owners: Option<Owners>,
+    /// Layers that keep modes in an attribute; `None` where none may.
+    overrides: Option<Overrides>,
     /// Longest name of any layer in bytes.
     name_max: u64,
 }

@@ -14,11 +14,13 @@ use super::node::table::NodeTable;
 use super::node::{Lower, LowerDir, NewNode, Node, Place};
 use super::options::{Options, SyncMode, XattrMode as XattrOption};
 use super::view::lookup::{real_key, upper_of};
+use super::view::overrides::Overrides;
 use crate::layer::keys::{self, Key as Mark, Namespace};
 use crate::layer::layer::{Layer, LayerError, Problem, UpperLayer};
 use crate::layer::mark::MarkRules;
 use crate::layer::origin::Uuid;
 use crate::layer::stack::LayerStack;
+use crate::layer::stat_override::{Form, Kept};
 use crate::sync::RwLock;
 use crate::sys::creds::Creds;
 use crate::sys::errno::Errno;
@@ -105,6 +107,10 @@ impl Overlay {
                 "the upper layer takes no extended attributes: directories cannot be replaced"
             );
         }
+        let overrides = match options.xattr_permissions {
+            Some(form) => Some(overrides(form, &stack)?),
+            None => None,
+        };
         let rules = MarkRules {
             user_redirects: options.xattr == XattrOption::User,
             oci: options.oci,
@@ -146,10 +152,64 @@ impl Overlay {
             redirect_dir: options.redirect_dir,
             rename_copy_limit: options.rename_copy_limit,
             static_nlink: options.static_nlink,
+            overrides,
             owners: (!options.owners.are_plain()).then(|| options.owners.clone()),
             name_max: name_max.unwrap_or(255),
         })
     }
+}
+
+/// Which layers keep owner, mode and type in an attribute: those whose root does, and the upper, whose
+/// root is marked so that it is known for one when it is a lower layer.
+fn overrides(form: Form, stack: &LayerStack) -> Result<Overrides, MountError> {
+    let form_of = |layer: &Layer, what: &str| {
+        Form::of_root(layer.root.at())
+            .map_err(|errno| MountError::Other(format!("{what}: xattr_permissions: {errno}")))
+    };
+    let mut lowers = Vec::with_capacity(stack.lowers.len());
+    for lower in &stack.lowers {
+        lowers.push(form_of(lower, "lowerdir")?);
+    }
+    let upper = stack.upper.as_ref().map(|upper| &upper.layer);
+    if let Some(upper) = upper {
+        match form_of(upper, "upperdir")? {
+            Some(other) if other != form => {
+                let name = other.name().to_string_lossy();
+                let text = format!("upperdir: xattr_permissions: it keeps owners in {name}");
+                return Err(MountError::Other(text));
+            }
+            Some(_) => {}
+            None => mark_root(form, upper, stack.lowers.first().zip(lowers.first())).map_err(
+                |errno| {
+                    MountError::Other(format!(
+                        "upperdir: {}: {errno}",
+                        form.name().to_string_lossy()
+                    ))
+                },
+            )?,
+        }
+    }
+    Ok(Overrides {
+        upper: upper.map(|_| form),
+        lowers: lowers.into(),
+    })
+}
+
+/// A new upper root stands for what the root below it does; without one, for itself.
+fn mark_root(
+    form: Form,
+    upper: &Layer,
+    below: Option<(&Layer, &Option<Form>)>,
+) -> Result<(), Errno> {
+    let meant = match below {
+        Some((lower, Some(other))) => other.apply(lower.root.at(), lower.stat)?,
+        _ => upper.stat,
+    };
+    let value = Kept::of(&meant).to_value();
+    upper
+        .root
+        .at()
+        .set_xattr(form.name(), &value, XattrMode::Any)
 }
 
 fn claim(options: &Options, upper: &UpperLayer, volatile: bool) -> Result<WorkDir, MountError> {

@@ -18,6 +18,7 @@ use words::Collected;
 
 pub use crate::layer::idmap::{IdMap, Owners};
 pub use crate::layer::mark::Redirects;
+pub use crate::layer::stat_override::Form;
 
 /// What to merge and how: all that [`crate::overlay`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Options {
     pub rename_copy_limit: Option<u64>,
     /// How owners are shown and stored (§21).
     pub owners: Owners,
+    /// Owner, mode and type of upper objects are kept in this attribute, and read from lower ones (§21). No ACLs then.
+    pub xattr_permissions: Option<Form>,
     /// Report one link for every directory.
     pub static_nlink: bool,
     /// Do not offer POSIX ACLs.

@@ -3,13 +3,16 @@
 //! The object is made complete in the work directory, data and metadata, and appears in the upper layer
 //! by one link or rename. Until then the view shows the lower object, whatever fails.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
+use super::mode::{HARMLESS_DIR, HARMLESS_FILE};
 use super::temp::Temp;
 use super::workdir::WorkDir;
 use crate::layer::keys::{self, Key as Mark};
 use crate::layer::origin;
 use crate::layer::protattr::Protection;
+use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::change::slot::Slot;
 use crate::overlay::node::{Lower, Node};
@@ -90,14 +93,11 @@ impl Overlay {
             return Ok(());
         }
         let lower = self.real_lower(node)?;
-        let stat = lower.at().stat()?;
+        let stat = self.meant_by(node, lower.at(), lower.at().stat()?)?;
         let (temp, file) = self.make_copy(node, lower.at(), &stat, data)?;
         let at = temp.at()?;
         self.copy_owner(at, &stat)?;
-        if stat.kind != FileType::Symlink {
-            at.chmod(stat.perm)?;
-        }
-        copy_xattrs(lower.at(), at)?;
+        copy_xattrs(lower.at(), at, |name| self.is_users(name))?;
         self.copy_flags(lower.at(), at, &stat)?;
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
         let has_origin = !shared && self.set_origin(node, lower.at(), at)?;
@@ -134,18 +134,36 @@ impl Overlay {
                 }
                 (temp, Some(file))
             }
-            FileType::Dir => (work.dir(0o700)?, None),
+            FileType::Dir => (work.dir(HARMLESS_DIR)?, None),
             FileType::Symlink => (work.symlink(&lower.read_link()?)?, None),
-            kind => (work.node(kind, 0o600, stat.rdev)?, None),
+            // A file that stands for it.
+            _ if self.keeps_modes() => (work.file()?.0, None),
+            kind => (work.node(kind, HARMLESS_FILE, stat.rdev)?, None),
         })
     }
 
+    /// Owner, group and mode.
     fn copy_owner(&self, to: At<'_>, stat: &Stat) -> Result<()> {
-        match to.chown(Some(stat.uid), Some(stat.gid)) {
-            // An id without a mapping in our user namespace cannot be stored (10.3).
-            Err(Errno::EINVAL) => Err(Errno::EOVERFLOW),
-            result => result,
+        let (uid, gid) = (Some(stat.uid), Some(stat.gid));
+        match stat.kind {
+            FileType::Symlink if self.keeps_modes() => return self.chown_link(to, uid, gid),
+            _ if self.keeps_modes() => return self.keep(to, Kept::of(stat)),
+            _ => {}
         }
+        match to.chown(uid, gid) {
+            // An id without a mapping in our user namespace cannot be stored (10.3).
+            Err(Errno::EINVAL) => return Err(Errno::EOVERFLOW),
+            result => result?,
+        }
+        match stat.kind {
+            FileType::Symlink => Ok(()),
+            _ => to.chmod(stat.perm),
+        }
+    }
+
+    /// Is an attribute the user's, and not one that keeps the mode or would change it?
+    fn is_users(&self, name: &CStr) -> bool {
+        self.check_hidden(name, Errno::EPERM).is_ok()
     }
 
     /// Copies the inode flags that follow a file (10.6), and those that protect it as a mark (16.4).
@@ -271,12 +289,16 @@ impl Overlay {
     }
 }
 
-/// Copies a user's attributes; overlay marks of any kind stay behind (10.5, 25.3).
-pub(in crate::overlay) fn copy_xattrs(from: At<'_>, to: At<'_>) -> Result<()> {
+/// Copies the attributes that are `wanted`; overlay marks of any kind stay behind (10.5, 25.3).
+pub(in crate::overlay) fn copy_xattrs(
+    from: At<'_>,
+    to: At<'_>,
+    wanted: impl Fn(&CStr) -> bool,
+) -> Result<()> {
     for name in from
         .list_xattrs()?
         .iter()
-        .filter(|name| !keys::is_private(name))
+        .filter(|name| !keys::is_private(name) && wanted(name))
     {
         let Some(value) = from.get_xattr(name)? else {
             continue;

@@ -5,22 +5,25 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::copyup::Data;
+use super::mode::{HARMLESS_DIR, HARMLESS_FILE};
 use super::slot::Slot;
 use super::temp::Temp;
 use crate::layer::idmap::ShownId;
 use crate::layer::keys::Key as Mark;
 use crate::layer::mark;
+use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::{Backing, Opened};
 use crate::overlay::node::{DefaultAcl, Node, NodeId};
 use crate::overlay::view::lookup::Entry;
+use crate::overlay::view::overrides::LayerAt;
 use crate::sys::at::{At, OpenMode};
 use crate::sys::creds::Owner;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
 use crate::sys::name::Name;
-use crate::sys::stat::{FileType, Rdev};
+use crate::sys::stat::{FileType, Rdev, Stat};
 use crate::sys::xattr::XattrMode;
 
 const S_ISGID: u32 = 0o2000;
@@ -160,10 +163,12 @@ impl Overlay {
         }
         let maker = self.maker(&parent, slot.dir, owner, caller.umask)?;
         let file = match seen.upper_whiteout {
+            false if self.keeps_modes() => self.create_elsewhere(&slot, &maker, new)?,
             false => maker.make(slot.dir, &name, new)?,
             true => self.create_over_whiteout(&slot, &maker, new)?,
         };
-        let stat = At::child(slot.dir, &name).stat()?;
+        let at = At::child(slot.dir, &name);
+        let stat = self.meant(LayerAt::Upper, at, at.stat()?)?;
         let node = self.made(&parent, &name, &stat);
         Ok((self.enter(&node, &stat), file))
     }
@@ -194,6 +199,20 @@ impl Overlay {
         } else {
             nursery.replace_with_entry(slot.name, slot.dir, slot.name)?;
         }
+        Ok(file)
+    }
+
+    /// Makes the object complete in the work directory, then moves it to where nothing is: without the
+    /// attribute that keeps its mode it is not what it stands for.
+    fn create_elsewhere(
+        &self,
+        slot: &Slot<'_>,
+        maker: &Maker<'_>,
+        new: &New<'_>,
+    ) -> Result<Option<FileFd>> {
+        let nursery = self.nursery(slot, maker)?;
+        let file = maker.make(&nursery.open_dir()?, slot.name, new)?;
+        nursery.replace_with_entry(slot.name, slot.dir, slot.name)?;
         Ok(file)
     }
 
@@ -248,8 +267,13 @@ impl Overlay {
                 acl
             }
         };
+        let meant = match self.keeps_modes() {
+            true => Some(self.meant(LayerAt::Upper, dir.at(), dir.stat()?)?),
+            false => None,
+        };
         Ok(Maker {
             overlay: self,
+            parent: meant,
             owner,
             umask,
             acl,
@@ -262,6 +286,8 @@ const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
 /// Makes objects that belong to a caller from their first moment (11.5).
 struct Maker<'a> {
     overlay: &'a Overlay,
+    /// What the directory stands for where that is kept in an attribute.
+    parent: Option<Stat>,
     owner: Owner,
     umask: u32,
     acl: DefaultAcl,
@@ -269,6 +295,9 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn make(&self, dir: &DirFd, name: &Name, new: &New<'_>) -> Result<Option<FileFd>> {
+        if let Some(parent) = &self.parent {
+            return self.make_kept(parent, dir, name, new);
+        }
         self.overlay.creds.acting_as(self.owner, || match new {
             New::File { perm, mode } => dir.create_file(name, *mode, self.masked(*perm)).map(Some),
             New::Dir { perm } => dir.mkdir(name, self.masked(*perm)).map(|()| None),
@@ -277,6 +306,47 @@ impl Maker<'_> {
                 .map(|()| None),
             New::Symlink { target } => dir.symlink(name, target).map(|()| None),
         })
+    }
+
+    /// Makes an object that stands for what is wanted. What the upper filesystem does elsewhere is done
+    /// here: the group and the set-group-id bit of the directory are passed on (11.1).
+    fn make_kept(
+        &self,
+        parent: &Stat,
+        dir: &DirFd,
+        name: &Name,
+        new: &New<'_>,
+    ) -> Result<Option<FileFd>> {
+        let inherits = parent.perm & S_ISGID != 0;
+        let gid = if inherits { parent.gid } else { self.owner.gid };
+        let uid = self.owner.uid;
+        let at = At::child(dir, name);
+        let plain = |mode| dir.create_file(name, mode, HARMLESS_FILE);
+        let (file, perm, kind, rdev) = match new {
+            New::File { perm, mode } => (Some(plain(*mode)?), *perm, FileType::File, None),
+            New::Dir { perm } => {
+                dir.mkdir(name, HARMLESS_DIR)?;
+                let set_gid = if inherits { S_ISGID } else { 0 };
+                (None, *perm | set_gid, FileType::Dir, None)
+            }
+            New::Node { kind, perm, rdev } => {
+                plain(OpenMode::WRITE)?;
+                (None, *perm, *kind, Some(*rdev))
+            }
+            New::Symlink { target } => {
+                dir.symlink(name, target)?;
+                self.overlay.chown_link(at, Some(uid), Some(gid))?;
+                return Ok(None);
+            }
+        };
+        let kept = Kept {
+            uid,
+            gid,
+            perm: perm & !self.umask,
+            kind: Some((kind, rdev.unwrap_or_default())),
+        };
+        self.overlay.keep(at, kept)?;
+        Ok(file)
     }
 
     /// A default ACL takes the place of the umask; the upper filesystem applies it.

@@ -44,6 +44,8 @@ impl Overlay {
         if mode.truncate && kill_set_id {
             self.kill_set_id(&node)?;
         }
+        // Whether the kernel may write by itself depends on the mode that is meant.
+        let stat = self.meant_by(&node, backing.file.at(), stat)?;
         let mode = OpenMode {
             truncate: false,
             ..mode

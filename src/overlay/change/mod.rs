@@ -11,6 +11,7 @@ pub mod flags;
 mod flatten;
 pub mod link;
 mod metacopy;
+pub(in crate::overlay) mod mode;
 mod protect;
 pub mod remove;
 pub mod rename;

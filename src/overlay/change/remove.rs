@@ -158,7 +158,7 @@ impl Overlay {
         let at = twin.at()?;
         at.chown(Some(stat.uid), Some(stat.gid))?;
         at.chmod(stat.perm)?;
-        copy_xattrs(old.at(), at)?;
+        copy_xattrs(old.at(), at, |_| true)?;
         self.set_opaque(at)?;
         at.set_times(SetTime::At(stat.atime), SetTime::At(stat.mtime))?;
         twin.exchange(slot.dir, slot.name)

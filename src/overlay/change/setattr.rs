@@ -8,6 +8,7 @@ use crate::overlay::Overlay;
 use crate::overlay::node::handle::HandleId;
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::view::attr::Attr;
+use crate::overlay::view::overrides::LayerAt;
 use crate::sys::at::{At, OpenMode, SetTime};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::stat::{FileType, Stat};
@@ -59,19 +60,15 @@ impl Overlay {
             self.truncate(&node, size, handle)?;
         }
         let stat = self.on_upper(&node, |at, before| {
-            if uid.is_some() || gid.is_some() {
-                at.chown(uid, gid)?;
-            }
+            let meant = self.meant(LayerAt::Upper, at, *before)?;
             let killed = (set.size.is_some() && set.kill_set_id)
-                .then(|| without_set_id(before))
+                .then(|| without_set_id(&meant))
                 .flatten();
-            if let Some(perm) = set.perm.or(killed) {
-                at.chmod(perm)?;
-            }
+            self.set_owner_and_mode(at, &meant, (uid, gid), set.perm.or(killed))?;
             if set.atime != SetTime::Omit || set.mtime != SetTime::Omit {
                 at.set_times(set.atime, set.mtime)?;
             }
-            at.stat()
+            self.meant(LayerAt::Upper, at, at.stat()?)
         })?;
         Ok(self.attr(&node, &stat))
     }
@@ -104,16 +101,16 @@ impl Overlay {
 
     /// Takes the set-id bits off a file that somebody without the right to keep them wrote to (16.2).
     pub(in crate::overlay) fn kill_set_id(&self, node: &Arc<Node>) -> Result<()> {
-        self.on_upper(node, |at, stat| match without_set_id(stat) {
-            Some(perm) => at.chmod(perm),
-            None => Ok(()),
+        self.on_upper(node, |at, disk| {
+            let meant = self.meant(LayerAt::Upper, at, *disk)?;
+            self.set_owner_and_mode(at, &meant, (None, None), without_set_id(&meant))
         })
     }
 }
 
 /// The permission bits without set-id bits, `None` when there are none to take. Set-group-id without
 /// group execution means mandatory locking and stays.
-fn without_set_id(stat: &Stat) -> Option<u32> {
+pub(super) fn without_set_id(stat: &Stat) -> Option<u32> {
     let mut perm = stat.perm;
     if stat.kind == FileType::File {
         perm &= !S_ISUID;

@@ -19,6 +19,7 @@ impl Overlay {
     pub fn setxattr(&self, id: NodeId, name: &OsStr, value: &[u8], mode: XattrMode) -> Result<()> {
         let node = self.table.get(id)?;
         let name = xattr_name(name)?;
+        self.check_hidden(&name, Errno::EPERM)?;
         let name = keys::on_disk(&name)?;
         self.work()?;
         self.check_changeable(&node)?;
@@ -40,6 +41,7 @@ impl Overlay {
         self.work()?;
         self.check_changeable(&node)?;
         let name = xattr_name(name)?;
+        self.check_hidden(&name, Errno::ENODATA)?;
         let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
         if node.upper().is_none() {
             self.real(&node)?.at().get_xattr_into(&name, &mut [])?;

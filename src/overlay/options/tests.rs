@@ -45,6 +45,7 @@ fn defaults() {
         redirect_dir: false,
         rename_copy_limit: None,
         owners: Owners::default(),
+        xattr_permissions: None,
         static_nlink: false,
         noacl: false,
         read_only: false,
@@ -174,6 +175,15 @@ fn words_with_meaning() {
         ("rename_dir=copy:7,rename_dir=off", |p| {
             p.options.rename_copy_limit.is_none()
         }),
+        ("xattr_permissions=1", |p| {
+            p.options.xattr_permissions == Some(Form::Security) && p.options.noacl
+        }),
+        ("xattr_permissions=2", |p| {
+            p.options.xattr_permissions == Some(Form::Containers)
+        }),
+        ("xattr_permissions=2,xattr_permissions=0", |p| {
+            p.options.xattr_permissions.is_none() && !p.options.noacl
+        }),
         ("redirect_dir=nofollow", |p| !p.options.redirects.follow),
         ("metacopy=off", |p| !p.options.redirects.metacopy),
         (
@@ -245,6 +255,7 @@ fn errors_name_the_option() {
         ("lowerdir=/l,uuid=7", "uuid=7"),
         ("lowerdir=/l,uidmapping=:0:1", "expected triples"),
         ("lowerdir=/l,gidmapping", "gidmapping"),
+        ("lowerdir=/l,xattr_permissions=3", "xattr_permissions=3"),
         ("lowerdir=/l,gidmapping=0:0:2:1:5:1", "overlap"),
         ("lowerdir=/l,squash_to_uid=root", "squash_to_uid=root"),
         ("lowerdir=/l,squash_to_gid=4294967295", "is no id"),
@@ -262,7 +273,6 @@ fn what_does_not_exist_yet_is_refused() {
     let both = [
         "verity=on",
         "verity=require",
-        "xattr_permissions=2",
         "datadir+=/d",
         "whiteout=xattr",
     ];

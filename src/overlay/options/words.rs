@@ -42,6 +42,7 @@ pub(super) struct Collected {
     noacl: bool,
     owners: Owners,
     squash_to_root: bool,
+    xattr_permissions: Option<Form>,
     redirect_dir: Option<String>,
     rename_copy_limit: Option<u64>,
     metacopy: Option<bool>,
@@ -188,10 +189,6 @@ impl Collected {
                 self.verity = Some(on);
             }
             "uuid" => said.one_of(&["off", "null", "auto", "on"].map(|mode| (mode, ())))?,
-            "xattr_permissions" if said.value == Some(b"0") => {}
-            "xattr_permissions" => {
-                self.unsupported.get_or_insert(said.wrong(NOT_YET));
-            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -204,6 +201,13 @@ impl Collected {
             "gidmapping" => groups.map = Some(said.id_map()?),
             "squash_to_uid" => users.squash = Some(said.id()?),
             "squash_to_gid" => groups.squash = Some(said.id()?),
+            "xattr_permissions" => {
+                self.xattr_permissions = said.one_of(&[
+                    ("0", None),
+                    ("1", Some(Form::Security)),
+                    ("2", Some(Form::Containers)),
+                ])?;
+            }
             "squash_to_root" => self.squash_to_root = said.switch()?,
             _ => return Ok(false),
         }
@@ -371,8 +375,9 @@ impl Collected {
             redirect_dir: redirect == Some("on"),
             rename_copy_limit: self.rename_copy_limit,
             owners: self.owners,
+            xattr_permissions: self.xattr_permissions,
             static_nlink: self.static_nlink,
-            noacl: self.noacl,
+            noacl: self.noacl || self.xattr_permissions.is_some(),
             read_only,
         };
         Ok(Parsed {

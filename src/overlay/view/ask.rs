@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::merge::{DataAt, Merge, Next, Part, Probe, Resolved};
+use super::overrides::LayerAt;
 use crate::layer::mark::{self, DirMarks};
 use crate::layer::redirect::Redirect;
 use crate::overlay::Overlay;
@@ -102,9 +103,18 @@ impl Seen {
 enum From {
     Upper,
     /// A lower with more below it.
-    Lower,
-    /// The last one: what it hides does not matter.
-    Bottom,
+    Lower(usize),
+    /// The last one, or one asked for itself alone: what it hides does not matter.
+    Bottom(usize),
+}
+
+impl From {
+    fn layer(self) -> LayerAt {
+        match self {
+            From::Upper => LayerAt::Upper,
+            From::Lower(at) | From::Bottom(at) => LayerAt::Lower(at),
+        }
+    }
 }
 
 /// What one layer answered.
@@ -175,9 +185,9 @@ impl Overlay {
             && let Some(lower) = layers.next()
         {
             let from = if self.is_bottom(lower) {
-                From::Bottom
+                From::Bottom(lower.layer)
             } else {
-                From::Lower
+                From::Lower(lower.layer)
             };
             let answer = match &mut trail {
                 Trail::Beside(name) => {
@@ -283,7 +293,7 @@ impl Overlay {
                 return Err(Errno::ELOOP);
             }
             // Nothing below the last layer could be hidden or renamed (2.4).
-            FileType::Dir if from == From::Bottom => Probe::Dir {
+            FileType::Dir if matches!(from, From::Bottom(_)) => Probe::Dir {
                 stat,
                 marks: DirMarks::default(),
             },
@@ -318,6 +328,14 @@ impl Overlay {
                 metacopy: false,
             },
         };
+        if self.overrides.is_some() {
+            match &mut answer.probe {
+                Probe::NonDir { stat, .. } | Probe::Dir { stat, .. } => {
+                    *stat = self.meant(from.layer(), at, *stat)?;
+                }
+                Probe::Absent | Probe::Whiteout => {}
+            }
+        }
         Ok(answer)
     }
 
@@ -326,7 +344,7 @@ impl Overlay {
         for lower in parent.lower_dirs() {
             let found = self
                 .lower_dir(lower)
-                .and_then(|dir| self.is_positive(&dir, name));
+                .and_then(|dir| self.is_positive(&dir, name, lower.layer));
             match found {
                 Ok(None) => {}
                 Ok(Some(positive)) => return positive,
@@ -337,8 +355,8 @@ impl Overlay {
     }
 
     /// Does one layer settle the question? `Some(false)`: by removing the name.
-    fn is_positive(&self, dir: &DirFd, name: &Name) -> Result<Option<bool>> {
-        let answer = self.ask(dir, name, From::Bottom)?;
+    fn is_positive(&self, dir: &DirFd, name: &Name, layer: usize) -> Result<Option<bool>> {
+        let answer = self.ask(dir, name, From::Bottom(layer))?;
         Ok(match answer.probe {
             Probe::Absent if answer.stop => Some(false),
             Probe::Absent => None,

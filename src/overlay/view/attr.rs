@@ -39,7 +39,8 @@ impl Overlay {
         if let Some(file) = handle.and_then(|handle| self.handles.file(handle).ok()) {
             let backing = file.backing.read().clone();
             if backing.lower != node.has_upper_data() && !node.is_metacopy() {
-                return Ok(self.attr(&node, &backing.file.stat()?));
+                let (file, disk) = (backing.file.at(), backing.file.stat()?);
+                return Ok(self.attr(&node, &self.meant_by(&node, file, disk)?));
             }
         }
         let stat = self.stat(&node)?;
@@ -48,7 +49,10 @@ impl Overlay {
 
     /// Fresh attributes of a node's object.
     pub(in crate::overlay) fn stat(&self, node: &Arc<Node>) -> Result<Stat> {
-        let mut stat = self.on_real(node, |at| at.stat().map(|stat| (stat, stat)))?;
+        let mut stat = self.on_real(node, |at| {
+            let disk = at.stat()?;
+            Ok((self.meant_by(node, at, disk)?, disk))
+        })?;
         if node.is_metacopy() {
             // The blocks are those of the data (6.2).
             stat.blocks = self.lower_data(node)?.0.at().stat()?.blocks;

@@ -10,6 +10,7 @@ use crate::overlay::node::handle::{DirHandle, HandleId};
 use crate::overlay::node::listing::Listing;
 use crate::overlay::node::{DirState, Node, NodeId};
 use crate::overlay::view::lookup::Entry;
+use crate::overlay::view::overrides::LayerAt;
 use crate::sys::at::At;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
@@ -54,7 +55,7 @@ struct Builder<'a> {
 struct Source<'a> {
     dir: &'a DirFd,
     dev: u64,
-    upper: bool,
+    layer: LayerAt,
     /// Empty files may be whiteouts.
     xattr_whiteouts: bool,
     /// More layers follow.
@@ -229,7 +230,7 @@ impl Overlay {
             builder.read(&Source {
                 dir: &dir,
                 dev: upper.dev,
-                upper: true,
+                layer: LayerAt::Upper,
                 xattr_whiteouts: false,
                 more: !lowers.is_empty(),
                 impure: node.is_impure(),
@@ -241,7 +242,7 @@ impl Overlay {
             builder.read(&Source {
                 dir: &*self.lower_dir(lower)?,
                 dev: lower.dev,
-                upper: false,
+                layer: LayerAt::Lower(lower.layer),
                 xattr_whiteouts: lower.xattr_whiteouts,
                 more,
                 impure: false,
@@ -293,7 +294,7 @@ impl Builder<'_> {
         };
         // An upper entry may carry the number of what it was copied up from or is merged with (8.4).
         let merged = kind == FileType::Dir && source.has_lower;
-        if source.upper && (source.impure || merged) {
+        if source.layer == LayerAt::Upper && (source.impure || merged) {
             self.unsure.push(self.listing.len());
         }
         let ino = self.overlay.identity.ino(source.dev, entry.ino);
@@ -305,7 +306,10 @@ impl Builder<'_> {
     fn visible(&self, source: &Source<'_>, entry: DirEntry<'_>) -> Result<Option<FileType>> {
         let doubtful = match entry.kind {
             Some(FileType::Char) | None => true,
-            Some(FileType::File) => source.xattr_whiteouts,
+            // A file may stand for a device and the like, too.
+            Some(FileType::File) => {
+                source.xattr_whiteouts || self.overlay.form(source.layer).is_some()
+            }
             Some(_) => false,
         };
         if !doubtful {
@@ -320,6 +324,11 @@ impl Builder<'_> {
         };
         let whiteout = mark::is_whiteout_device(&stat)
             || (stat.kind == FileType::File && self.overlay.rules.of_file(at, &stat)?.whiteout);
-        Ok((!whiteout).then_some(stat.kind))
+        if whiteout {
+            return Ok(None);
+        }
+        // Whoever looks up a name with a malformed attribute gets the error.
+        let meant = self.overlay.meant(source.layer, at, stat).unwrap_or(stat);
+        Ok(Some(meant.kind))
     }
 }

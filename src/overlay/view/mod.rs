@@ -11,5 +11,6 @@ pub mod io;
 pub mod list;
 pub mod lookup;
 pub mod merge;
+pub(in crate::overlay) mod overrides;
 mod owners;
 pub mod xattr;

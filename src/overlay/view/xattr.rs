@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::layer::keys;
+use crate::layer::{acl, keys, stat_override};
 use crate::overlay::Overlay;
 use crate::overlay::node::NodeId;
 use crate::sys::errno::{Errno, Result};
@@ -22,6 +22,7 @@ impl Overlay {
     pub fn getxattr(&self, id: NodeId, name: &OsStr, value: &mut [u8]) -> Result<usize> {
         let node = self.table.get(id)?;
         let name = xattr_name(name)?;
+        self.check_hidden(&name, Errno::ENODATA)?;
         // A mark that has no form on disk for users is not there for them.
         let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
         let len = self.on_real(&node, |at| {
@@ -31,6 +32,19 @@ impl Overlay {
             self.show_value(&name, value)?;
         }
         Ok(len)
+    }
+
+    /// Refuses attributes that are no user's where modes are kept in one: that attribute itself, and ACLs,
+    /// which would change the mode on disk.
+    ///
+    /// # Errors
+    /// `errno` for the first, EOPNOTSUPP for the second.
+    pub(in crate::overlay) fn check_hidden(&self, name: &CStr, errno: Errno) -> Result<()> {
+        match self.overrides.is_some() {
+            true if stat_override::is_name(name) => Err(errno),
+            true if acl::is_acl(name) => Err(Errno::EOPNOTSUPP),
+            _ => Ok(()),
+        }
     }
 
     /// All attribute names that the caller may see, each ended by a NUL. `admin` callers see `trusted.*`.
@@ -44,6 +58,7 @@ impl Overlay {
         let may_see = |name: &CStr| admin || !name.to_bytes().starts_with(b"trusted.");
         for name in names
             .iter()
+            .filter(|name| self.check_hidden(name, Errno::ENODATA).is_ok())
             .filter_map(keys::shown)
             .filter(|name| may_see(name))
         {

@@ -1,0 +1,70 @@
+//! Layers that keep owner, mode and type in an attribute (overlay-semantics 21, `xattr_permissions`):
+//! which layers do, and what an object of theirs stands for. On other mounts there is no [`Overrides`].
+
+use std::sync::Arc;
+
+use crate::layer::stat_override::Form;
+use crate::overlay::Overlay;
+use crate::overlay::node::{Lower, Node, Upper};
+use crate::sys::at::At;
+use crate::sys::errno::Result;
+use crate::sys::stat::Stat;
+
+/// The form of each layer; `None` for those that do not.
+#[derive(Clone, Debug)]
+pub(in crate::overlay) struct Overrides {
+    /// Of the upper layer, if there is one: the one that is written.
+    pub upper: Option<Form>,
+    /// Of the lower layers.
+    pub lowers: Box<[Option<Form>]>,
+}
+
+/// A layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::overlay) enum LayerAt {
+    /// The upper one.
+    Upper,
+    /// A lower one, by its index.
+    Lower(usize),
+}
+
+impl Overlay {
+    /// The form of a layer.
+    pub(in crate::overlay) fn form(&self, layer: LayerAt) -> Option<Form> {
+        let overrides = self.overrides.as_ref()?;
+        match layer {
+            LayerAt::Upper => overrides.upper,
+            LayerAt::Lower(at) => overrides.lowers.get(at).copied().flatten(),
+        }
+    }
+
+    /// What an object of a layer stands for.
+    pub(in crate::overlay) fn meant(&self, layer: LayerAt, at: At<'_>, disk: Stat) -> Result<Stat> {
+        match self.form(layer) {
+            Some(form) => form.apply(at, disk),
+            None => Ok(disk),
+        }
+    }
+
+    /// As [`Overlay::meant`], for the object of a node, upper or lower.
+    pub(in crate::overlay) fn meant_by(
+        &self,
+        node: &Arc<Node>,
+        at: At<'_>,
+        disk: Stat,
+    ) -> Result<Stat> {
+        if self.overrides.is_none() {
+            return Ok(disk);
+        }
+        let is_upper = |upper: Upper| (upper.dev, upper.ino) == (disk.dev, disk.ino);
+        let layer = match &node.lower {
+            _ if node.upper().is_some_and(is_upper) => LayerAt::Upper,
+            Lower::Object { object, .. } | Lower::Data(object) => LayerAt::Lower(object.dir.layer),
+            Lower::Dirs(dirs) => dirs
+                .first()
+                .map_or(LayerAt::Upper, |dir| LayerAt::Lower(dir.layer)),
+            Lower::None => LayerAt::Upper,
+        };
+        self.meant(layer, at, disk)
+    }
+}
