@@ -1,7 +1,9 @@
-//! Mapped owners: T124. The kernel has idmapped mounts instead, so there is no judge.
+//! Mapped owners, T124, and owners kept in attributes, T125. The kernel's overlay has neither (but idmapped mounts), so
+//! there is no judge.
 
 use super::support::scenario::Scenario;
-use super::support::steps::{Errno, FileType};
+use super::support::snapshot::xattrs;
+use super::support::steps::{Errno, FileType, Steps};
 
 const WHY: &str = "the kernel's overlay has no such options (21)";
 /// Users 0 to 99 are shown from 1000 on, groups from 2000 on.
@@ -136,7 +138,6 @@ fn t124_what_callers_make() {
 
 #[test]
 fn t124_acls() {
-    const ACL: &str = "system.posix_acl_access";
     Scenario::new("T124", "the ids in ACLs are mapped as owners are")
         .plyfs_only(WHY)
         .options(MAPS, "")
@@ -148,7 +149,7 @@ fn t124_acls() {
         })
         .steps(|s| {
             let at = s.at("shown");
-            let seen = super::support::snapshot::xattrs(&at).unwrap();
+            let seen = xattrs(&at).unwrap();
             s.check("the ACL is mapped", seen[ACL] == acl(1033, 2044))
                 .holds();
             s.as_user(1033, 9, |s| s.write("shown", "X").ok());
@@ -157,7 +158,7 @@ fn t124_acls() {
             s.upper("set").is("absent");
             s.setx_bytes("set", ACL, &acl(1001, 2002)).ok();
             for (name, wanted) in [("shown", acl(33, 44)), ("set", acl(1, 2))] {
-                let stored = super::support::snapshot::xattrs(&s.layers.upper().at(name)).unwrap();
+                let stored = xattrs(&s.layers.upper().at(name)).unwrap();
                 s.check("the ACL is stored", stored[ACL] == wanted).holds();
             }
             s.delx("set", ACL).ok();
@@ -195,5 +196,197 @@ fn t124_squashed_owners() {
         });
         s.stat("d/mine").is("file 0644 0:77 1");
         s.upper("d/mine").is("file 0644 1000:1000 1");
+    });
+}
+
+const KEPT: &str = "user.containers.override_stat";
+const ACL: &str = "system.posix_acl_access";
+
+/// An object of the upper layer is a harmless one of the mounter, and this is kept with it.
+fn kept(s: &mut Steps, name: &str, wanted: &str) {
+    let disk = s.layers.upper().at(name);
+    let value = xattrs(&disk).unwrap().remove(KEPT).unwrap_or_default();
+    let value = String::from_utf8(value).unwrap();
+    let holds = value == wanted;
+    s.check(&format!("{name} has {value:?} for {wanted:?}"), holds)
+        .holds();
+    let kind = if disk.is_dir() {
+        "dir 0700 0:0"
+    } else {
+        "file 0600 0:0"
+    };
+    let text = super::support::words::on_disk(&disk).unwrap();
+    let holds = text.starts_with(kind);
+    s.check(&format!("{name} is {text:?} on disk"), holds)
+        .holds();
+}
+
+#[test]
+fn t125_copies_and_changes() {
+    Scenario::new(
+        "T125",
+        "owner, mode and device go to an attribute; the file on disk is harmless",
+    )
+    .plyfs_only(WHY)
+    .options("xattr_permissions=2", "")
+    .layers(|l| {
+        let char = FileType::CharacterDevice;
+        l.lower(1)
+            .file("set", "x")
+            .owner("set", 33, 44)
+            .mode("set", 0o6777)
+            .node("null", char, (1, 3))
+            .fifo("fifo")
+            .symlink("link", "set")
+            .owner("link", 5, 6)
+            .file("dir/in", "x")
+            .owner("dir", 7, 8)
+            .mode("dir", 0o1777);
+        l.lower(1).xattr("set", "user.mine", "1");
+    })
+    .steps(|s| {
+        s.stat("set").is("file 6777 33:44 1");
+        s.write("set", "X").ok();
+        kept(s, "set", "33:44:6777:file");
+        s.as_user(1000, 1000, |s| s.write("set", "Y").ok());
+        kept(s, "set", "33:44:0777:file");
+        s.chmod("set", 0o4755).ok();
+        s.stat("set").is("file 4755 33:44 1");
+        s.chown("set", Some(9), None).ok();
+        kept(s, "set", "9:44:0755:file");
+        s.stat("set").is("file 0755 9:44 1");
+        let open = s.opened("set", "rw");
+        s.fchmod(&open, 0o600).ok();
+        s.fstat(&open).is("file 0600 9:44 1");
+        s.as_user(1000, 1000, |s| s.read("set").fails(Errno::ACCESS));
+        s.as_user(9, 9, |s| s.read("set").is("\"Y\""));
+
+        s.chmod("null", 0o660).ok();
+        kept(s, "null", "0:0:0660:char-1-3");
+        s.stat("null").is("char 0660 0:0 1:3");
+        s.chown("fifo", Some(3), Some(4)).ok();
+        kept(s, "fifo", "3:4:0644:pipe");
+        s.chmod("dir/in", 0o640).ok();
+        kept(s, "dir", "7:8:1777:dir");
+        kept(s, "dir/in", "0:0:0640:file");
+        s.stat("dir").is("dir 1777 7:8");
+        s.chown("link", Some(1), Some(2)).ok();
+        s.stat("link").is("symlink 0777 1:2");
+
+        s.listx("set").is("user.mine");
+        s.getx("set", KEPT).fails(Errno::NODATA);
+        s.delx("set", KEPT).fails(Errno::NODATA);
+        s.setx("set", KEPT, "0:0:4755:file").fails(Errno::PERM);
+        s.setx_bytes("set", ACL, &acl(1, 2)).fails(Errno::OPNOTSUPP);
+        s.rename("null", "dir/null").ok();
+        s.link("fifo", "dir/fifo").ok();
+        s.stat("dir/null").is("char 0660 0:0 1:3");
+    });
+}
+
+#[test]
+fn t125_new_objects() {
+    Scenario::new(
+        "T125",
+        "umask, owner, group and set-group-id of new objects are as without the option",
+    )
+    .plyfs_only(WHY)
+    .options("xattr_permissions=2", "")
+    .layers(|l| {
+        l.lower(1)
+            .file("dir/file", "x")
+            .file("dir/sub/x", "x")
+            .owner("dir", 7, 8)
+            .mode("dir", 0o2777);
+    })
+    .steps(|s| {
+        s.as_user(1000, 1001, |s| {
+            s.create("dir/new", "new").ok();
+            s.mkdir("dir/newdir").ok();
+            s.symlink("dir/newlink", "t").ok();
+            s.mknod("dir/newfifo", FileType::Fifo, (0, 0)).ok();
+            s.unlink("dir/file").ok();
+            s.create("dir/file", "over").ok();
+            s.create("denied", "x").fails(Errno::ACCESS);
+        });
+        kept(s, "dir", "7:8:2777:dir");
+        kept(s, "dir/new", "1000:8:0644:file");
+        kept(s, "dir/file", "1000:8:0644:file");
+        kept(s, "dir/newdir", "1000:8:2755:dir");
+        kept(s, "dir/newfifo", "1000:8:0644:pipe");
+        s.stat("dir/newlink").is("symlink 0777 1000:8");
+        s.unlink("dir/sub/x").ok();
+        s.rmdir("dir/sub").ok();
+        s.mkdir("dir/sub").ok();
+        kept(s, "dir/sub", "0:8:2755:dir");
+        s.ls("dir/sub").is("");
+        s.mknod("null", FileType::CharacterDevice, (1, 3)).ok();
+        s.mknod("disk", FileType::BlockDevice, (259, 7)).ok();
+        kept(s, "null", "0:0:0644:char-1-3");
+        s.stat("null").is("char 0644 0:0 1:3");
+        s.stat("disk").is("block 0644 0:0 259:7");
+        s.mknod("whiteout", FileType::CharacterDevice, (0, 0))
+            .fails(Errno::PERM);
+        let root = xattrs(&s.layers.upper().at("")).unwrap();
+        s.check("the root is marked", root[KEPT] == b"0:0:0755:dir")
+            .holds();
+    });
+}
+
+#[test]
+fn t125_layers_of_other_writers() {
+    Scenario::new(
+        "T125",
+        "layers whose root has the attribute are read by it, each in its own form",
+    )
+    .lowers(4)
+    .plyfs_only(WHY)
+    .options("xattr_permissions=2,uidmapping=0:1000:100", "")
+    .layers(|l| {
+        let forms = [
+            KEPT,
+            "user.fuseoverlayfs.override_stat",
+            "security.fuseoverlayfs.override_stat",
+        ];
+        for (n, form) in (1..).zip(forms) {
+            let (dir, root) = (format!("d{n}"), format!("{n}:{n}:0751:dir"));
+            let at = |name: &str| format!("{dir}/{name}");
+            let layer = || l.lower(n);
+            layer()
+                .file(&at("f"), "x")
+                .file(&at("null"), "")
+                .file(&at("bad"), "");
+            layer().file(&at("plain"), "").mode(&at("plain"), 0o604);
+            layer().xattr("", form, &root).xattr(&dir, form, &root);
+            layer().xattr(&at("f"), form, "5:6:4711");
+            layer().xattr(&at("null"), form, "0:0:0666:char-1-3");
+            layer().xattr(&at("bad"), form, "0:0:0666:door");
+        }
+        l.lower(4)
+            .file("own/f", "x")
+            .xattr("own/f", KEPT, "5:6:4711");
+    })
+    .steps(|s| {
+        for n in 1..=3 {
+            let at = |name: &str| format!("d{n}/{name}");
+            s.stat(&at("")).is(&format!("dir 0751 100{n}:{n}"));
+            s.stat(&at("f")).is("file 4711 1005:6 1");
+            s.stat(&at("null")).is("char 0666 1000:0 1:3");
+            s.stat(&at("plain")).is("file 0604 1000:0 0");
+            s.stat(&at("bad")).fails(Errno::IO);
+            s.chown(&at("f"), Some(1007), None).ok();
+            kept(s, &at("f"), "7:6:0711:file");
+            s.chmod(&at("null"), 0o600).ok();
+            kept(s, &at("null"), "0:0:0600:char-1-3");
+            s.listx(&at("f")).is("");
+        }
+        // This layer does not say that it keeps anything so.
+        s.stat("own/f").is("file 0644 1000:0 1");
+        let root = xattrs(&s.layers.upper().at("")).unwrap();
+        s.check(
+            "the root is that of the top-most layer",
+            root[KEPT] == b"1:1:0751:dir",
+        )
+        .holds();
     });
 }
