@@ -53,19 +53,19 @@ fn words_that_make_no_sense() {
                 &["userxattr"],
             ),
             (
-                "mount -o lowerdir=l1,uidmapping=0:0:1 m",
+                "mount -o lowerdir=l1,uidmapping=0:0 m",
                 2,
                 &["uidmapping"],
             ),
             (
-                "mount -o lowerdir=l1,squash_to_uid=0 m",
+                "mount -o lowerdir=l1,squash_to_uid=nobody m",
                 2,
                 &["squash_to_uid"],
             ),
             (
-                "mount -o lowerdir=l1,xattr_permissions=2 m",
+                "mount -o lowerdir=l1,xattr_permissions=3 m",
                 2,
-                &["xattr_permissions=2"],
+                &["xattr_permissions=3"],
             ),
             ("mount -o lowerdir=l1", 2, &["MERGED"]),
             ("mount --what m", 2, &["--what"]),

@@ -127,7 +127,7 @@ fn unknown_words_are_warned_about() {
             .plyfs(&["mount", "-o", &options, "m"])
             .failed(2, &["bogus=1"]);
         // What would show a wrong view is an error to engines too.
-        let options = format!("{},uidmapping=:0:1000:1", place.options());
+        let options = format!("{},uidmapping=:0:1000", place.options());
         place
             .plyfs(&["-o", &options, "m"])
             .failed(1, &["uidmapping"]);
