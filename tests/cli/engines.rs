@@ -127,11 +127,31 @@ fn unknown_words_are_warned_about() {
             .plyfs(&["mount", "-o", &options, "m"])
             .failed(2, &["bogus=1"]);
         // What would show a wrong view is an error to engines too.
-        let options = format!("{},uidmapping=:0:1000", place.options());
-        place
-            .plyfs(&["-o", &options, "m"])
-            .failed(1, &["uidmapping"]);
-        assert_eq!(place.mounts_at("m"), [""; 0]);
+        for word in ["uidmapping=:0:1000", "xattr_permissions=3", "datadir+=/d"] {
+            let options = format!("{},{word}", place.options());
+            place.plyfs(&["-o", &options, "m"]).failed(1, &[word]);
+            assert_eq!(place.mounts_at("m"), [""; 0]);
+        }
+    });
+}
+
+// T124, T125
+#[test]
+fn owners_as_podman_asks_for_them() {
+    use std::os::unix::fs::MetadataExt;
+    in_place("owners_as_podman_asks_for_them", |place| {
+        let maps = "uidmapping=:0:200000:65536,gidmapping=:0:300000:65536,xattr_permissions=2";
+        for (words, uid, gid) in [
+            (maps, 200_000, 300_000),
+            ("squash_to_uid=5,squash_to_gid=6", 5, 6),
+        ] {
+            let options = format!("{},{words}", place.options());
+            let said = place.plyfs(&["-o", &options, "m"]);
+            assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+            let found = fs::metadata(place.at("m/low")).unwrap();
+            assert_eq!((found.uid(), found.gid()), (uid, gid), "{words}");
+            mounted_then_gone(place);
+        }
     });
 }
 
