@@ -52,11 +52,7 @@ fn words_that_make_no_sense() {
                 2,
                 &["userxattr"],
             ),
-            (
-                "mount -o lowerdir=l1,uidmapping=0:0 m",
-                2,
-                &["uidmapping"],
-            ),
+            ("mount -o lowerdir=l1,uidmapping=0:0 m", 2, &["uidmapping"]),
             (
                 "mount -o lowerdir=l1,squash_to_uid=nobody m",
                 2,

@@ -1,4 +1,4 @@
-//! From a name in a directory to a node: ask the layers ([`super::ask`]), find or make the node.
+//! From a name in a directory to a node: ask the layers (`ask`), find or make the node.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
