@@ -13,16 +13,18 @@ use crate::overlay::Overlay;
 use crate::overlay::mount::MountError;
 use crate::overlay::options::{MountFlags, Options};
 use crate::overlay::view::changes::ChangeKind;
+use crate::sys::process;
 
 /// How long an upper layer may stay in use before that is an error. FUSE tells a daemon of its unmount and does not
 /// wait for it, so whoever mounts again at once (engines do) may find the last daemon still letting go.
 const LETTING_GO: Duration = Duration::from_secs(2);
 
-/// Opens the layers.
+/// Opens the layers, to serve them from this process.
 ///
 /// # Errors
 /// One line that names path and option.
 pub fn open(options: &Options) -> Result<Arc<Overlay>, Failure> {
+    process::clear_umask();
     let deadline = Instant::now() + LETTING_GO;
     let mut pause = Duration::from_millis(1);
     loop {

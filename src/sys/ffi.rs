@@ -354,9 +354,10 @@ pub fn inherit_fd<'a>(command: &'a mut Command, fd: &'a OwnedFd) -> &'a mut Comm
 }
 
 /// Starts the program of `command` with no signal blocked (the mask of this thread would be inherited) and with this
-/// soft limit of open files.
-pub fn exec_as_called(command: &mut Command, files: Option<u64>) {
+/// soft limit of open files, and with this umask if not with ours.
+pub fn exec_as_called(command: &mut Command, files: Option<u64>, umask: Option<rustix::fs::Mode>) {
     let set = move || {
+        let _ours = umask.map(rustix::process::umask);
         let mut limit = getrlimit(Resource::Nofile);
         limit.current = files;
         setrlimit(Resource::Nofile, limit)?;

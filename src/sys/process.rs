@@ -39,6 +39,16 @@ pub fn raise_file_limit() -> Result<()> {
     Ok(())
 }
 
+/// The umask before it was cleared.
+static UMASK_BEFORE: OnceLock<Mode> = OnceLock::new();
+
+/// Clears the umask of this process; see [`program`]. Who serves a view makes objects for others: their umask comes
+/// with each request, and ours must not come on top of it.
+pub fn clear_umask() {
+    let before = rustix::process::umask(Mode::empty());
+    UMASK_BEFORE.get_or_init(|| before);
+}
+
 /// Whether this process may mount, in its own user namespace.
 pub fn may_mount() -> bool {
     rustix::thread::capabilities(None)
@@ -69,15 +79,15 @@ pub fn start_in_root(command: &mut Command, root: &OsStr) -> Result<()> {
     Ok(())
 }
 
-/// A program that will start as if called by our caller: no signal blocked, the soft limit of files what it was
-/// (programs that use select(2) rely on a low one).
+/// A program that will start as if called by our caller: no signal blocked, the umask and the soft limit of files what
+/// they were (programs that use select(2) rely on a low one).
 pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     let files = FILES_BEFORE
         .get()
         .copied()
         .unwrap_or_else(|| rustix::process::getrlimit(Resource::Nofile).current);
-    ffi::exec_as_called(&mut command, files);
+    ffi::exec_as_called(&mut command, files, UMASK_BEFORE.get().copied());
     command
 }
 
@@ -180,7 +190,7 @@ fn settle(keep: &OwnedFd) -> Result<()> {
     ffi::close_inherited(keep)?;
     rustix::process::setsid()?;
     rustix::process::chdir(c"/")?;
-    rustix::process::umask(Mode::empty());
+    clear_umask();
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;

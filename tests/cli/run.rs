@@ -176,3 +176,15 @@ fn the_command_gets_the_limits_of_its_caller() {
         assert_eq!(said.out, "100\nSigBlk:\t0000000000000000\n", "{said:?}");
     });
 }
+
+#[test]
+fn the_umask_of_the_caller_counts_once() {
+    in_place("the_umask_of_the_caller_counts_once", |place| {
+        let script = format!(
+            "umask 027; exec {} run --lower l1 -- sh -c 'umask; mkdir a; umask 0; mkdir b; stat -c %a a b'",
+            env!("CARGO_BIN_EXE_plyfs")
+        );
+        let said = place.program("sh", &["-c", &script]);
+        assert_eq!(said.out, "0027\n750\n777\n", "{said:?}");
+    });
+}
