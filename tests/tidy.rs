@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "tidy/conformance.rs"]
+mod conformance;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -187,6 +189,49 @@ fn every_row_of_the_specification_has_a_test() {
         "no test names these rows of the test matrix: {}",
         missing.join(" ")
     );
+}
+
+#[test]
+fn the_table_of_conformance_is_true() {
+    let mut tested = sources("tests");
+    tested.retain(|s| !s.path.starts_with("tests/tidy") && !s.path.starts_with("tests/support/"));
+    tested.extend(sources("src"));
+    let tests = conformance::tests(&tested);
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(conformance::DOCUMENT);
+    let mut document = fs::read_to_string(&place).unwrap();
+    if std::env::var_os("PLYFS_WRITE_CONFORMANCE").is_some() {
+        document = conformance::rewritten(&document, &tests);
+        fs::write(&place, &document).unwrap();
+    }
+    let complaints = conformance::check(&document, &tests);
+    assert!(
+        complaints.is_empty(),
+        "{}: PLYFS_WRITE_CONFORMANCE=1 cargo test --test tidy writes it anew:\n{}\n",
+        conformance::DOCUMENT,
+        complaints.join("\n")
+    );
+
+    let text = "//! x\n/// T001 and more\n#[test]\nfn t002_a() {}\n// xT004 T0055\n#[test]\nfn b() { \"T003\" }\n";
+    let tests = conformance::tests(&[Source::new("tests/m/a.rs", text)]);
+    assert_eq!(Vec::from_iter(tests.keys().copied()), [1, 2, 3]);
+    assert!(tests[&1].contains("m/a.rs::t002_a") && tests[&3].contains("m/a.rs::b"));
+    let good = conformance::rewritten("# x\n\n| T001 | |\n\nend\n", &tests);
+    assert!(conformance::check(&good, &tests).is_empty(), "{good}");
+    assert!(good.starts_with("# x\n\n") && good.ends_with("\nend\n"));
+    for (true_words, false_words) in [
+        ("m/a.rs::t002_a", "m/a.rs::gone"),
+        ("m/a.rs::b", "m/a.rs::t002_a"),
+        ("`m/a.rs::b`", "not yet: soon"),
+        ("| T009 | not yet: no test names it |\n", ""),
+        ("| T009 | not yet: no test names it", "| T009 | not yet: "),
+        ("| T009 | not yet: no test names it", "| T009 | `m/a.rs::b`"),
+    ] {
+        let bad = good.replacen(true_words, false_words, 1);
+        assert!(
+            bad != good && !conformance::check(&bad, &tests).is_empty(),
+            "{bad}"
+        );
+    }
 }
 
 fn complain(sources: Vec<Source>, rule: fn(&Source) -> Complaints) {

@@ -247,7 +247,7 @@ fn t137_umask_and_default_acl() {
         \x04\x00\x05\x00\xff\xff\xff\xff\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x01\x00\xff\xff\xff\xff";
     const KINDS: [&str; 4] = ["file", "dir", "fifo", "symlink"];
     Scenario::new(
-        "T137",
+        "T101 T137",
         "umask and default ACL apply once, plain and over whiteouts",
     )
     .layers(|l| {

@@ -102,11 +102,13 @@ fn t090_lower_files_are_never_written() {
     writes_never_reach_the_lower("");
 }
 
+/// T088 and T091 as well.
 #[test]
 fn t090_without_passthrough() {
     writes_never_reach_the_lower("passthrough=off");
 }
 
+/// T088 and T091 as well.
 #[test]
 fn t090_with_passthrough() {
     writes_never_reach_the_lower("passthrough=on");

@@ -32,6 +32,7 @@ struct Outcome {
     upper: Snapshot,
 }
 
+/// T120 as well: the kernel mounts what plyfs wrote.
 #[test]
 fn real_programs_leave_what_they_leave_on_the_kernel() {
     let name = "real programs on plyfs and on kernel overlayfs";
