@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -30,6 +30,7 @@ use crate::overlay::view::io::Seek;
 use crate::overlay::view::lookup::Entry;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::process;
 use crate::sys::stat::FileType;
 use crate::sys::xattr::XattrMode;
 
@@ -123,10 +124,11 @@ fn caller(req: &Request, umask: u32) -> Caller {
     }
 }
 
-/// Only the superuser keeps set-id bits on a file that is cut. The kernel knows more (CAP_FSETID), but
-/// fuser 0.18 does not pass it on.
+/// Only the superuser of the first user namespace keeps set-id bits on a file that is cut. The kernel knows
+/// more (CAP_FSETID), but fuser 0.18 does not pass it on.
 fn kills_set_id(req: &Request) -> bool {
-    req.uid() != 0
+    static CONFINED: LazyLock<bool> = LazyLock::new(process::in_user_namespace);
+    req.uid() != 0 || *CONFINED
 }
 
 thread_local! {
@@ -233,6 +235,7 @@ impl Filesystem for Adapter {
             atime: convert::set_time(atime),
             mtime: convert::set_time(mtime),
             kill_set_id: kills_set_id(req),
+            caller: req.uid(),
         };
         self.attr(
             run(|| self.overlay.setattr(node(ino), set, fh.map(handle))),
@@ -675,7 +678,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -683,9 +686,9 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let mode = mode.cast_unsigned();
+        let (mode, range, kill) = (mode.cast_unsigned(), (offset, length), kills_set_id(req));
         empty(
-            run(|| self.overlay.fallocate(handle(fh), mode, offset, length)),
+            run(|| self.overlay.fallocate(handle(fh), mode, range, kill)),
             reply,
         );
     }
@@ -716,7 +719,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -727,12 +730,10 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let (from, to) = (handle(fh_in), handle(fh_out));
+        let (from, to) = ((handle(fh_in), offset_in), (handle(fh_out), offset_out));
+        let kill = kills_set_id(req);
         written(
-            run(|| {
-                self.overlay
-                    .copy_file_range(from, offset_in, to, offset_out, len)
-            }),
+            run(|| self.overlay.copy_file_range(from, to, len, kill)),
             reply,
         );
     }

@@ -55,6 +55,13 @@ pub fn may_mount() -> bool {
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
+/// Whether this process is in a user namespace other than the first, or does not know. Nobody in there has privileges
+/// over the whole system, such as to keep set-id bits on a file that is written.
+pub fn in_user_namespace() -> bool {
+    let all = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
+    !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all)
+}
+
 /// Effective user and group of this process.
 pub fn effective_ids() -> (u32, u32) {
     (

@@ -18,7 +18,9 @@ fn t098_privileges_go_with_a_write() {
     )
     .layers(|l| {
         for (layer, side) in [(l.lower(1), "low"), (l.upper(), "up")] {
-            for what in ["write", "open", "root", "truncate", "chown"] {
+            for what in [
+                "write", "open", "root", "truncate", "chown", "nobody", "punch", "range",
+            ] {
                 let name = format!("{side}-{what}");
                 layer.file(&name, "program").mode(&name, 0o6777);
             }
@@ -39,12 +41,28 @@ fn t098_privileges_go_with_a_write() {
                 s.write(&name("write"), "P").ok();
                 s.open(&name("open"), "rw").ok();
                 s.truncate(&name("truncate"), 3).ok();
+                s.allocate(&name("punch"), true).ok();
+                s.copy_range(&name("open"), &name("range")).is("3");
                 s.write(&name("capwrite"), "P").ok();
                 s.open(&name("capopen"), "rw").ok();
             });
             s.write(&name("root"), "P").ok();
             s.chown(&name("chown"), Some(5), None).ok();
+            // EPERM on the kernel; FUSE does not tell it from the first step of a write.
+            s.as_user(1000, 1000, |s| {
+                let nobody = rustix::fs::chown(s.at(&name("nobody")), None, None);
+                s.check(
+                    "refused or ignored",
+                    nobody.is_ok() || nobody == Err(Errno::PERM),
+                )
+                .holds();
+            });
+            s.stat(&name("nobody")).is("file 6777 0:0 7");
+            s.chown(&name("nobody"), None, None).ok();
             s.stat(&name("write")).is("file 0777 0:0 7");
+            s.stat(&name("nobody")).is("file 0777 0:0 7");
+            s.stat(&name("punch")).is("file 0777 0:0 7");
+            s.stat(&name("range")).is("file 0777 0:0 7");
             s.stat(&name("open")).is("file 6777 0:0 7");
             s.stat(&name("root")).is("file 6777 0:0 7");
             s.stat(&name("truncate")).is("file 0777 0:0 3");

@@ -189,6 +189,28 @@ impl<'a> Steps<'a> {
         self.act(format!("open {path} {flags}"), result)
     }
 
+    /// Punches the whole file out by fallocate(2), or reserves its first bytes.
+    pub fn allocate(&mut self, path: &str, punch: bool) -> Outcome<'_> {
+        use rustix::fs::FallocateFlags;
+        let how = match punch {
+            true => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            false => FallocateFlags::empty(),
+        };
+        let result = open(&self.at(path), "rw")
+            .and_then(|file| Ok(rustix::fs::fallocate(file, how, 0, 4096)?));
+        self.act(format!("fallocate {path} {how:?}"), result)
+    }
+
+    /// copy_file_range(2) of a few bytes from the start of one file to that of another.
+    pub fn copy_range(&mut self, from: &str, to: &str) -> Outcome<'_> {
+        let copied = open(&self.at(from), "r").and_then(|from| {
+            let to = open(&self.at(to), "rw")?;
+            let n = rustix::fs::copy_file_range(from, Some(&mut 0), to, Some(&mut 0), 3)?;
+            Ok(n.to_string())
+        });
+        self.act(format!("copy_file_range {from} {to}"), copied)
+    }
+
     /// Opens and keeps it open; must succeed.
     pub fn opened(&mut self, path: &str, flags: &str) -> Fd {
         let file = open(&self.at(path), flags);

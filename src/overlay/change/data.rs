@@ -96,9 +96,19 @@ impl Overlay {
     ///
     /// # Errors
     /// EBADF, EOPNOTSUPP, ENOSPC.
-    pub fn fallocate(&self, handle: HandleId, mode: u32, offset: u64, len: u64) -> Result<()> {
+    pub fn fallocate(
+        &self,
+        handle: HandleId,
+        mode: u32,
+        (offset, len): (u64, u64),
+        kill_set_id: bool,
+    ) -> Result<()> {
         let handle = self.handles.file(handle)?;
-        self.backing(&handle)?.allocate(mode, offset, len)
+        let file = self.backing(&handle)?;
+        if kill_set_id {
+            self.kill_set_id(&handle.node)?;
+        }
+        file.allocate(mode, offset, len)
     }
 
     /// copy_file_range(2) between two open files; returns the bytes copied.
@@ -107,11 +117,10 @@ impl Overlay {
     /// EBADF; EXDEV and EOPNOTSUPP tell the kernel to copy by itself.
     pub fn copy_file_range(
         &self,
-        from: HandleId,
-        from_offset: u64,
-        to: HandleId,
-        to_offset: u64,
+        (from, from_offset): (HandleId, u64),
+        (to, to_offset): (HandleId, u64),
         len: u64,
+        kill_set_id: bool,
     ) -> Result<usize> {
         let (from, to) = (self.handles.file(from)?, self.handles.file(to)?);
         if !to.mode.write {
@@ -120,6 +129,9 @@ impl Overlay {
         let len = usize::try_from(len)
             .unwrap_or(COPY_RANGE_MAX)
             .min(COPY_RANGE_MAX);
+        if kill_set_id {
+            self.kill_set_id(&to.node)?;
+        }
         self.backing(&from)?
             .copy_range_to(from_offset, &*self.backing(&to)?, to_offset, len)
     }

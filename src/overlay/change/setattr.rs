@@ -34,6 +34,17 @@ pub struct SetAttr {
     pub mtime: SetTime,
     /// The caller has no right to keep set-id bits on a file that is cut.
     pub kill_set_id: bool,
+    /// Who asks.
+    pub caller: u32,
+}
+
+impl SetAttr {
+    fn is_empty(&self) -> bool {
+        let ids = self.uid.is_some() || self.gid.is_some();
+        let times = (self.atime, self.mtime);
+        let omitted = (SetTime::Omit, SetTime::Omit);
+        !ids && self.perm.is_none() && self.size.is_none() && times == omitted
+    }
 }
 
 impl Overlay {
@@ -53,6 +64,15 @@ impl Overlay {
             && !matches!(set.atime, SetTime::At(_))
             && !matches!(set.mtime, SetTime::At(_));
         self.check_writable(&node, touches)?;
+        if set.is_empty() && set.caller != 0 {
+            // Either a chown(2) to nobody, of which FUSE checks nothing and for which set-id bits are the owner's, or
+            // the announcement of a write that will take them by itself. Nothing is right for both.
+            let attr = self.getattr(id, None)?;
+            let bits = attr.stat.kind != FileType::Dir && attr.stat.perm & (S_ISUID | S_ISGID) != 0;
+            if bits && attr.stat.uid != set.caller {
+                return Ok(attr);
+            }
+        }
         let (uid, gid) = self.disk_owner(set.uid, set.gid)?;
         let data = set.size.map_or(Data::Metadata, Data::UpTo);
         self.ensure_upper(&node, data)?;
@@ -61,6 +81,10 @@ impl Overlay {
         }
         let stat = self.on_upper(&node, |at, before| {
             let meant = self.meant(LayerAt::Upper, at, *before)?;
+            // A call that changes nothing is a chown(2) to nobody, which takes set-id bits away all the same (16.2).
+            if set.is_empty() {
+                at.chown(None, None)?;
+            }
             let killed = (set.size.is_some() && set.kill_set_id)
                 .then(|| without_set_id(&meant))
                 .flatten();
