@@ -15,7 +15,6 @@ mod merge;
 mod openfiles;
 mod owners;
 mod permissions;
-mod random;
 mod readdir;
 mod redirect;
 mod remove;

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 
 /// Gives the calling thread a mount namespace of its own (and, as it implies, its own working directory and umask).
 pub fn unshare_mounts() -> io::Result<()> {
@@ -78,6 +79,22 @@ impl Map {
         }
     }
 
+    /// As `bytes`, by way of `/proc/self/mem`: a page that cannot be had is an error and no signal.
+    pub fn peek(&self) -> io::Result<Vec<u8>> {
+        let mut data = vec![0; self.len];
+        std::fs::File::open("/proc/self/mem")?.read_exact_at(&mut data, self.start as u64)?;
+        Ok(data)
+    }
+
+    /// As `write`, by way of `/proc/self/mem`; also an error: the mapping is not writable.
+    pub fn poke(&mut self, data: &[u8]) -> io::Result<()> {
+        assert!(data.len() <= self.len, "the mapping is too short");
+        let memory = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/proc/self/mem")?;
+        memory.write_all_at(data, self.start as u64)
+    }
+
     /// Writes dirty pages back and waits for it.
     pub fn sync(&self) -> io::Result<()> {
         // SAFETY: start and length are those of the live mapping.
@@ -89,6 +106,9 @@ impl Map {
         }
     }
 }
+
+// SAFETY: the address is valid in all threads, and the mapping has one owner.
+unsafe impl Send for Map {}
 
 impl Drop for Map {
     fn drop(&mut self) {

@@ -158,7 +158,7 @@ impl Entry {
         for (name, value) in &self.xattrs {
             match how {
                 Compare::Upper if is_dir && ignored_on_upper_dir(name) => {}
-                Compare::Upper if name == "trusted.overlay.origin" => line += " origin",
+                Compare::Upper if mark(name) == Some("origin") => line += " origin",
                 _ => line += &format!(" {name}={}", value.escape_ascii()),
             }
         }
@@ -173,10 +173,13 @@ impl Entry {
 
 /// Marks the kernel also writes when it merely looks (2.6), and the ones bound to one filesystem.
 fn ignored_on_upper_dir(name: &str) -> bool {
-    matches!(
-        name,
-        "trusted.overlay.origin" | "trusted.overlay.impure" | "trusted.overlay.uuid"
-    )
+    matches!(mark(name), Some("origin" | "impure" | "uuid"))
+}
+
+/// The name of a mark without its prefix, in either namespace.
+fn mark(name: &str) -> Option<&str> {
+    name.strip_prefix("trusted.overlay.")
+        .or_else(|| name.strip_prefix("user.overlay."))
 }
 
 /// The names in a directory, without `.` and `..`, in the order they are listed.

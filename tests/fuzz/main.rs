@@ -1,0 +1,192 @@
+//! Differential fuzz: random layers and random work, on plyfs and on kernel overlayfs at once, compared step by step.
+//!
+//! docs/testing.md tells how to run it for hours and how to replay a seed. Read in this order: `op` (the words of a
+//! trace), `draw` (from a seed to a trace), `run` (both sides in lockstep), `known` (the wanted differences), `act`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Test code: a failure here is a failed test.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod act;
+mod build;
+mod draw;
+mod known;
+mod mode;
+mod op;
+mod run;
+mod shrink;
+mod side;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mode::{MODES, Mode};
+use support::env::{self, Scratch};
+
+/// Set in the process that is in the user namespace already.
+const INSIDE: &str = "PLYFS_FUZZ_INSIDE";
+
+#[test]
+fn root() {
+    fuzz("root");
+}
+
+#[test]
+fn cached() {
+    fuzz("cached");
+}
+
+#[test]
+fn user() {
+    if std::env::var_os(INSIDE).is_some() {
+        return fuzz("user");
+    }
+    if let Some(why) = impossible() {
+        return env::cannot_run("fuzz user", &why);
+    }
+    in_user_namespace("user");
+}
+
+fn impossible() -> Option<String> {
+    env::mounted_tests_impossible().or_else(env::kernel_overlay_impossible)
+}
+
+/// Runs one test of this program in a user namespace where all ids are what they are outside, but root is nobody
+/// special.
+fn in_user_namespace(test: &str) {
+    let own = std::env::current_exe().expect("the path of this program");
+    let mut child = Command::new("unshare")
+        .args([
+            "--user",
+            "--mount",
+            "sh",
+            "-c",
+            "read go && exec \"$0\" \"$@\"",
+        ])
+        .arg(own)
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("start unshare");
+    let is_inside = || {
+        let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+        of(&child.id().to_string()).is_some_and(|ns| Some(ns) != of("self"))
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_inside() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{}/{map}", child.id()), "0 0 65536").expect("map the ids");
+    }
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, b"go\n").expect("start the test");
+    let status = child.wait().expect("wait for the test");
+    assert!(
+        status.success(),
+        "the test in the user namespace failed: {status}"
+    );
+}
+
+/// A number from the environment.
+fn asked(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+    )
+}
+
+fn fuzz(name: &str) {
+    let mode = MODES.iter().find(|m| m.name == name).expect("a mode");
+    if std::env::var("PLYFS_FUZZ_MODE").is_ok_and(|only| !only.split(',').any(|m| m == name)) {
+        env::cannot_run(&format!("fuzz {name}"), "PLYFS_FUZZ_MODE names others");
+        return;
+    }
+    if let Some(why) = impossible() {
+        return env::cannot_run(&format!("fuzz {name}"), &why);
+    }
+    env::isolated(|| {
+        let scratch = Scratch::new();
+        let first = asked("PLYFS_FUZZ_SEED").unwrap_or(1);
+        let one = if std::env::var_os("PLYFS_FUZZ_SEED").is_some() {
+            1
+        } else {
+            mode.quick.0
+        };
+        let count = asked("PLYFS_FUZZ_SEEDS").unwrap_or(one);
+        let ops = asked("PLYFS_FUZZ_OPS").map_or(mode.quick.1, |n| n as usize);
+        campaign(mode, first, count, ops, scratch.path());
+    });
+}
+
+/// All seeds; panics with what failed. `PLYFS_FUZZ_KEEP_GOING` counts failures instead of stopping at the first.
+fn campaign(mode: &Mode, first: u64, count: u64, ops: usize, scratch: &Path) {
+    let start = Instant::now();
+    let most = asked("PLYFS_FUZZ_KEEP_GOING").unwrap_or(1) as usize;
+    let (mut failures, mut met) = (Vec::new(), BTreeMap::<String, usize>::new());
+    for (done, seed) in (first..first + count).enumerate() {
+        match run::run(mode, &draw::trace(mode, seed, ops), scratch) {
+            Ok(rows) => rows.iter().for_each(|row| {
+                *met.entry(format!("{}: {}", row.section, row.what))
+                    .or_default() += 1
+            }),
+            Err(failure) => {
+                let text = explain(mode, seed, ops, failure, scratch);
+                eprintln!("{text}");
+                failures.push(text);
+            }
+        }
+        if done % 100 == 99 {
+            eprintln!(
+                "fuzz {}: {} seeds in {:?}",
+                mode.name,
+                done + 1,
+                start.elapsed()
+            );
+        }
+        if failures.len() >= most {
+            break;
+        }
+    }
+    eprintln!(
+        "fuzz {}: {count} seeds of {ops} steps in {:?}; known differences {met:?}",
+        mode.name,
+        start.elapsed()
+    );
+    assert!(
+        failures.is_empty(),
+        "{} seeds failed:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+/// A failure with the shortest trace that shows it.
+fn explain(mode: &Mode, seed: u64, ops: usize, failure: run::Failure, scratch: &Path) -> String {
+    let trace = draw::trace(mode, seed, ops);
+    let patience = Duration::from_secs(asked("PLYFS_FUZZ_SHRINK").unwrap_or(60));
+    let fails = |trace: &draw::Trace| run::run(mode, trace, scratch).err();
+    let (trace, failure) = shrink::shrink(trace, failure, patience, &fails);
+    let mut text = format!(
+        "\nDIVERGENCE in mode {name}: replay with PLYFS_FUZZ_MODE={name} PLYFS_FUZZ_SEED={seed} PLYFS_FUZZ_OPS={ops}\n\
+         {} lower layers, umask {:03o}\n",
+        trace.lowers,
+        trace.umask,
+        name = mode.name
+    );
+    for item in &trace.items {
+        text += &format!("  in layer {}: {item:?}\n", item.layer);
+    }
+    for (n, step) in trace.steps.iter().enumerate() {
+        let look = if step.look { ", look" } else { "" };
+        text += &format!("  {n}: as {}{look}: {:?}\n", step.uid, step.op);
+    }
+    text + &format!(
+        "  at step {}: [{}] {}\n",
+        failure.at, failure.kind, failure.text
+    )
+}
