@@ -7,6 +7,7 @@ use super::copyup::Data;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::{Backing, FileHandle, HandleId, Opened};
 use crate::overlay::node::{Node, NodeId};
+use crate::overlay::view::io::check_regular;
 use crate::sync::RwLock;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
@@ -30,6 +31,7 @@ impl Overlay {
     pub fn open(&self, id: NodeId, flags: i32, kill_set_id: bool) -> Result<Opened> {
         let node = self.table.get(id)?;
         let mode = OpenMode::from_raw(flags);
+        check_regular(&node)?;
         if mode.write || mode.truncate {
             self.work()?;
             self.check_writable(&node, appends(flags))?;

@@ -28,13 +28,7 @@ impl Overlay {
         node: &Arc<Node>,
         mode: OpenMode,
     ) -> Result<(Backing, Stat)> {
-        if node.kind != FileType::File {
-            return Err(if node.is_dir() {
-                Errno::EISDIR
-            } else {
-                Errno::ENXIO
-            });
-        }
+        check_regular(node)?;
         if !node.has_upper_data() {
             return self.open_lower(node, mode);
         }
@@ -151,5 +145,14 @@ impl Overlay {
     /// Closes a file.
     pub fn release(&self, handle: HandleId) {
         self.handles.remove(handle);
+    }
+}
+
+/// Only regular files are opened by a filesystem: the kernel opens devices, fifos and sockets itself.
+pub(in crate::overlay) fn check_regular(node: &Node) -> Result<()> {
+    match node.kind {
+        FileType::File => Ok(()),
+        FileType::Dir => Err(Errno::EISDIR),
+        _ => Err(Errno::ENXIO),
     }
 }
