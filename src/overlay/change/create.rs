@@ -154,6 +154,9 @@ impl Overlay {
         self.work()?;
         self.check_gains(&parent)?;
         let owner = self.owner_of(caller)?;
+        if parent.upper().is_none() {
+            self.check_free(&parent, &name)?;
+        }
         self.ensure_upper(&parent, Data::Full)?;
         let locked = self.lock_dir(&parent)?;
         let slot = Slot::new(&locked, &name);
@@ -180,6 +183,15 @@ impl Overlay {
             return Err(Errno::EPERM);
         }
         Ok(name)
+    }
+
+    /// A name that is taken is found out before anything is copied up for nothing (9).
+    pub(in crate::overlay) fn check_free(&self, parent: &Arc<Node>, name: &Name) -> Result<()> {
+        let _dir = parent.dir.read();
+        match self.see(parent, name)?.top() {
+            Some(_) => Err(Errno::EEXIST),
+            None => Ok(()),
+        }
     }
 
     /// Makes the object complete in the work directory, then lets it take the whiteout's place (11.2).

@@ -28,6 +28,9 @@ impl Overlay {
         self.work()?;
         self.check_changeable(&node)?;
         self.check_gains(&parent)?;
+        if parent.upper().is_none() || node.upper().is_none() {
+            self.check_free(&parent, &name)?;
+        }
         self.ensure_upper(&parent, Data::Full)?;
         self.ensure_upper(&node, Data::Full)?;
         let source = self.real(&node)?;
