@@ -96,6 +96,13 @@ impl Overlay {
         };
         let source = self.peek(&from)?.ok_or(Errno::ENOENT)?;
         let target = self.peek(&to)?;
+        let same = target
+            .as_ref()
+            .is_some_and(|target| Arc::ptr_eq(target, &source));
+        if same && how != Rename::NoReplace {
+            // One name, or two names of one file: nothing to do, says POSIX.
+            return Ok(());
+        }
         check_ancestors(&source, &from, target.as_ref(), &to, how)?;
         self.check_rename(&source, target.as_ref(), how)?;
         self.check_loses(&from.parent)?;
