@@ -100,7 +100,9 @@ impl Overlay {
         copy_xattrs(lower.at(), at, |name| self.is_users(name))?;
         self.copy_flags(lower.at(), at, &stat)?;
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
-        let has_origin = !shared && self.set_origin(node, lower.at(), at)?;
+        if !shared {
+            self.set_origin(node, lower.at(), at)?;
+        }
         let cut = stat.kind == FileType::File && data.size(stat.size) < stat.size;
         let mtime = if cut {
             SetTime::Now
@@ -109,7 +111,7 @@ impl Overlay {
         };
         at.set_times(SetTime::At(stat.atime), mtime)?;
         self.sync_copy(file.as_ref(), at, stat.kind)?;
-        self.publish_copy(node, temp, has_origin, shared)?;
+        self.publish_copy(node, temp, shared)?;
         log::debug!("copied up {node:?}");
         Ok(())
     }
@@ -194,14 +196,14 @@ impl Overlay {
 
     /// Notes the lower object, which keeps the inode number over a remount. Where attributes cannot be
     /// had (a symbolic link with `user.` marks, say) the number is kept for this mount only.
-    fn set_origin(&self, node: &Arc<Node>, lower: At<'_>, to: At<'_>) -> Result<bool> {
+    fn set_origin(&self, node: &Arc<Node>, lower: At<'_>, to: At<'_>) -> Result<()> {
         let Some(marks) = self.marks else {
-            return Ok(false);
+            return Ok(());
         };
         let layer = match &node.lower {
             Lower::Object { object, .. } => object.dir.layer,
             Lower::Dirs(dirs) => dirs.first().map_or(0, |dir| dir.layer),
-            Lower::None | Lower::Data(_) => return Ok(false),
+            Lower::None | Lower::Data(_) => return Ok(()),
         };
         let uuid = self.stack.lowers.get(layer).and_then(|layer| layer.uuid);
         match to.set_xattr(
@@ -209,9 +211,8 @@ impl Overlay {
             &origin::encode(lower, uuid),
             XattrMode::Any,
         ) {
-            Ok(()) => Ok(true),
-            Err(Errno::EPERM | Errno::EOPNOTSUPP) => Ok(false),
-            Err(errno) => Err(errno),
+            Err(Errno::EPERM | Errno::EOPNOTSUPP) => Ok(()),
+            result => result,
         }
     }
 
@@ -227,13 +228,7 @@ impl Overlay {
 
     /// Puts the finished copy where the node is. A node that lost its name meanwhile keeps it unnamed, so
     /// that open files go on working (15.2).
-    fn publish_copy(
-        &self,
-        node: &Arc<Node>,
-        temp: Temp<'_>,
-        has_origin: bool,
-        shared: bool,
-    ) -> Result<()> {
+    fn publish_copy(&self, node: &Arc<Node>, temp: Temp<'_>, shared: bool) -> Result<()> {
         let upper = temp.at()?.stat()?;
         // No rename moves the node away while it gets its name.
         let _topology = self.topology.read();
@@ -244,7 +239,8 @@ impl Overlay {
                 if !node.has_name(&parent, &name) {
                     return self.keep_unnamed(node, temp, &upper);
                 }
-                if has_origin {
+                // It keeps its number, even where that cannot be noted for the next mount.
+                if !shared {
                     self.set_impure(slot.parent)?;
                 }
                 self.keeping_times(&slot, || temp.publish(slot.dir, slot.name))?;
@@ -275,16 +271,16 @@ impl Overlay {
             .set_times(SetTime::At(before.atime), SetTime::At(before.mtime))
     }
 
-    /// Marks an upper directory as holding entries with an origin.
+    /// Marks an upper directory as holding entries with an origin: its listing must ask each for its number.
     pub(in crate::overlay) fn set_impure(&self, node: &Arc<Node>) -> Result<()> {
-        let (Some(marks), false) = (self.marks, node.is_impure()) else {
+        if node.is_impure() {
             return Ok(());
-        };
-        if let Some(dir) = self.upper_dir(node)? {
+        }
+        if let (Some(marks), Some(dir)) = (self.marks, self.upper_dir(node)?) {
             dir.at()
                 .set_xattr(marks.name(Mark::Impure), b"y", XattrMode::Any)?;
-            node.set_impure();
         }
+        node.set_impure();
         Ok(())
     }
 }

@@ -40,7 +40,7 @@ impl Overlay {
         if seen.top().is_some() {
             return Err(Errno::EEXIST);
         }
-        if self.has_origin(source.at())? {
+        if self.has_other_number(&node) || self.has_origin(source.at())? {
             self.set_impure(&parent)?;
         }
         match seen.upper_whiteout {

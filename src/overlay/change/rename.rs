@@ -286,7 +286,7 @@ impl Overlay {
         } else if node.is_dir() && new_parent.has_lower() {
             self.set_opaque(at).map_err(|_| Errno::EXDEV)?;
         }
-        if self.has_origin(at)? {
+        if self.has_other_number(node) || self.has_origin(at)? {
             self.set_impure(new_parent)?;
         }
         Ok(())
@@ -315,6 +315,12 @@ impl Overlay {
             .map_err(|_| Errno::EXDEV)?;
         node.set_redirect(redirect);
         Ok(())
+    }
+
+    /// Shows this upper object another number than its own?
+    pub(in crate::overlay) fn has_other_number(&self, node: &Node) -> bool {
+        node.upper()
+            .is_some_and(|upper| node.ino() != self.identity.ino(upper.dev, upper.ino))
     }
 
     /// Was this upper object copied up?
