@@ -145,19 +145,24 @@ impl<'a> At<'a> {
         Ok(FileFd(fd))
     }
 
-    /// Opens a directory for reading its entries or for fsync.
+    /// Opens a directory for reading its entries or for fsync. That is no access: its time stays, where
+    /// we may ask for that.
     ///
     /// # Errors
     /// Those of open; ENOTDIR.
     pub fn open_dir_file(self) -> Result<FileFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = match self.0 {
+        let open = |flags| match self.0 {
             Target::Child(dir, name) => {
-                rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?
+                rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())
             }
-            Target::Dir(fd) | Target::Fd(fd) => rustix::fs::openat(fd, c".", flags, Mode::empty())?,
+            Target::Dir(fd) | Target::Fd(fd) => rustix::fs::openat(fd, c".", flags, Mode::empty()),
         };
-        Ok(FileFd(fd))
+        match open(flags | OFlags::NOATIME) {
+            // Only the owner may.
+            Err(rustix::io::Errno::PERM) => Ok(FileFd(open(flags)?)),
+            result => Ok(FileFd(result?)),
+        }
     }
 
     /// Sets the permission bits (07777) of anything but a symbolic link.
