@@ -366,6 +366,11 @@ fn t096_text_file_busy() {
             s.open(name, "w").fails(Errno::TXTBSY);
             s.open(name, "rw").fails(Errno::TXTBSY);
             s.truncate(name, 0).fails(Errno::TXTBSY);
+            // Nor cut by an open for reading, of which the kernel's overlayfs copies up an empty file.
+            if name == "up" {
+                s.open(name, "r,trunc").fails(Errno::TXTBSY);
+                s.read(name).noted();
+            }
             s.open(name, "r").ok();
             s.chmod(name, 0o700).ok();
             running.kill().unwrap();

@@ -139,7 +139,10 @@ impl Overlay {
         let node = self.table.get(entry.id)?;
         let file = Arc::new(file.ok_or(Errno::EIO)?);
         let backing = Backing { file, lower: false };
-        Ok((entry, self.opened(node, mode, backing, entry.attr.stat)))
+        Ok((
+            entry,
+            self.opened(node, None, mode, backing, entry.attr.stat),
+        ))
     }
 
     fn create_object(

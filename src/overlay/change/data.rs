@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::copyup::Data;
 use crate::overlay::Overlay;
-use crate::overlay::node::handle::{Backing, FileHandle, HandleId, Opened};
+use crate::overlay::node::handle::{Backing, FileHandle, HandleId, Opened, Running};
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::view::io::check_regular;
 use crate::sync::RwLock;
@@ -23,11 +23,14 @@ fn appends(flags: i32) -> bool {
     flags & O_APPEND != 0 && flags & O_TRUNC == 0
 }
 
+/// `FMODE_EXEC` of the kernel: the file is opened to be run.
+const TO_RUN: i32 = 0x20;
+
 impl Overlay {
     /// Opens a file. `flags` are those of open(2). `kill_set_id`: if the file is cut, set-id bits go.
     ///
     /// # Errors
-    /// EISDIR, EROFS, EACCES, those of copying up.
+    /// EISDIR, EROFS, EACCES, ETXTBSY, those of copying up.
     pub fn open(&self, id: NodeId, flags: i32, kill_set_id: bool) -> Result<Opened> {
         let node = self.table.get(id)?;
         let mode = OpenMode::from_raw(flags);
@@ -35,6 +38,10 @@ impl Overlay {
         if mode.write || mode.truncate {
             self.work()?;
             self.check_writable(&node, appends(flags))?;
+            // With O_RDONLY | O_TRUNC the kernel above looks for itself only after we have cut the file.
+            if mode.truncate && node.is_running() {
+                return Err(Errno::ETXTBSY);
+            }
             let data = if mode.truncate {
                 Data::UpTo(0)
             } else {
@@ -52,19 +59,22 @@ impl Overlay {
             truncate: false,
             ..mode
         };
-        Ok(self.opened(node, mode, backing, stat))
+        let running = (flags & TO_RUN != 0).then(|| Running::new(&node));
+        Ok(self.opened(node, running, mode, backing, stat))
     }
 
     /// Keeps a file that was just opened.
     pub(in crate::overlay) fn opened(
         &self,
         node: Arc<Node>,
+        running: Option<Running>,
         mode: OpenMode,
         backing: Backing,
         stat: Stat,
     ) -> Opened {
         let handle = self.handles.insert_file(FileHandle {
             node,
+            running,
             mode,
             backing: RwLock::new(backing.clone()),
         });

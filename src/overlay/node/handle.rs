@@ -43,10 +43,30 @@ pub struct Backing {
 pub struct FileHandle {
     /// The node.
     pub node: Arc<Node>,
+    /// Set while it is a program.
+    pub running: Option<Running>,
     /// How it was opened.
     pub mode: OpenMode,
     /// Replaced when the file is copied up (overlay-semantics 15.1).
     pub backing: RwLock<Backing, { rank::LEAF }>,
+}
+
+/// A program that was opened to be run: from now until its last map is gone.
+#[derive(Debug)]
+pub struct Running(Arc<Node>);
+
+impl Running {
+    /// Counts one more.
+    pub fn new(node: &Arc<Node>) -> Running {
+        node.running.fetch_add(1, Ordering::SeqCst);
+        Running(node.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// An open directory.

@@ -16,7 +16,7 @@ pub mod reaper;
 pub mod table;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use self::fds::FdKey;
@@ -114,6 +114,8 @@ pub struct Node {
     /// Monotonic: an upper directory with entries that have an origin.
     impure: AtomicBool,
     place: RwLock<Place, { rank::PLACE }>,
+    /// Open files of it that are programs, to be run or running.
+    running: AtomicU32,
     /// Serialises copy-up of this node.
     pub copyup: Mutex<(), { rank::COPYUP }>,
     /// Read: lookup and listing. Write: any change of an entry.
@@ -174,6 +176,7 @@ impl Node {
             own_data: AtomicBool::new(!metacopy),
             cut_off: AtomicBool::new(false),
             impure: AtomicBool::new(new.impure),
+            running: AtomicU32::new(0),
             redirect: Mutex::new(new.redirect),
             place: RwLock::new(new.place),
             copyup: Mutex::default(),
@@ -278,6 +281,11 @@ impl Node {
     /// The protection as far as it is known.
     pub fn protection(&self) -> Option<Protection> {
         *self.protection.lock()
+    }
+
+    /// Somebody runs it, or is about to.
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst) > 0
     }
 
     /// Notes the protection.
