@@ -36,6 +36,7 @@ pub const KEEP: SetAttr = SetAttr {
     atime: SetTime::Omit,
     mtime: SetTime::Omit,
     kill_set_id: false,
+    caller: 0,
 };
 
 /// This process, with the umask that most have.
@@ -57,16 +58,25 @@ pub struct Listed {
 /// The library as programs see it: verbs on paths relative to the root, `""` being the root itself.
 pub struct Client {
     pub overlay: Arc<Overlay>,
+    /// Marks can be put on files and directories alone (`user.` attributes, 22.14): the number of anything else that
+    /// was copied up is its lower one as long as the node is known, and then its own.
+    pub marks_are_few: bool,
     /// What the kernel would have counted.
     known: Mutex<HashMap<NodeId, u64>>,
 }
 
 impl Client {
-    pub fn new(overlay: Overlay) -> Client {
+    pub fn new(overlay: Overlay, marks_are_few: bool) -> Client {
         Client {
             overlay: Arc::new(overlay),
+            marks_are_few,
             known: Mutex::default(),
         }
+    }
+
+    /// Does the number of such an object survive that its node is forgotten?
+    pub fn has_lasting_number(&self, kind: FileType) -> bool {
+        !self.marks_are_few || matches!(kind, FileType::File | FileType::Dir)
     }
 
     /// Counts what an answer told of.

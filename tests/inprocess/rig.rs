@@ -152,6 +152,18 @@ impl Case {
         }
     }
 
+    /// Runs a test in one namespace that says what went wrong instead of panicking.
+    pub fn try_in<E>(
+        self,
+        namespace: Namespace,
+        test: impl FnOnce(&mut View) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut view = self.view(namespace);
+        test(&mut view)?;
+        view.finish(self.durable);
+        Ok(())
+    }
+
     fn view(&self, namespace: Namespace) -> View {
         let dir = scratch();
         let layers = Layers::new(dir.path(), self.lowers, self.writable);
@@ -182,7 +194,8 @@ impl Case {
 
 /// A client of a new overlay.
 pub fn mount(options: &Options) -> Result<Client, MountError> {
-    Overlay::new(options).map(Client::new)
+    let marks_are_few = options.xattr != XattrMode::Trusted;
+    Overlay::new(options).map(|overlay| Client::new(overlay, marks_are_few))
 }
 
 fn snapshots(dirs: &[PathBuf]) -> Vec<Snapshot> {

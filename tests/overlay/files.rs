@@ -105,7 +105,7 @@ fn t063_ranges_are_copied_without_copying_the_source_up() {
     .test(|v| {
         let from = v.open("from", flags::READ).unwrap();
         let to = v.create("to", 0o644).unwrap();
-        let copy = |a: HandleId, b: HandleId| v.overlay.copy_file_range(a, 2, b, 1, 5);
+        let copy = |a: HandleId, b: HandleId| v.overlay.copy_file_range((a, 2), (b, 1), 5, false);
         assert_eq!(copy(from.handle, to.handle), Ok(5));
         assert_eq!(v.read_handle(to.handle).unwrap(), b"\x0023456");
         assert_eq!(copy(to.handle, from.handle), Err(Errno::EBADF));
@@ -122,12 +122,14 @@ fn space_is_allocated_in_the_upper_file() {
     })
     .test(|v| {
         let opened = v.open("f", flags::WRITE).unwrap();
-        v.overlay.fallocate(opened.handle, 0, 0, 8192).unwrap();
+        v.overlay
+            .fallocate(opened.handle, 0, (0, 8192), false)
+            .unwrap();
         assert_eq!(v.stat("f").unwrap().stat.size, 8192);
         v.close(opened);
         let reader = v.open("f", flags::READ).unwrap();
         assert_eq!(
-            v.overlay.fallocate(reader.handle, 0, 0, 1),
+            v.overlay.fallocate(reader.handle, 0, (0, 1), false),
             Err(Errno::EBADF)
         );
         v.close(reader);

@@ -108,8 +108,7 @@ fn t076_a_node_and_its_number_stay_over_copyup_rename_and_forget() {
                 "{path}"
             );
             v.forget_all();
-            let numbers =
-                v.has_stable_numbers() && !(path.ends_with('s') && v.mark("").starts_with("user"));
+            let numbers = v.has_stable_numbers() && v.has_lasting_number(v.kind(path).unwrap());
             if numbers {
                 assert_eq!(v.stat(path).unwrap().ino, ino, "7.1: {path} met again");
             }

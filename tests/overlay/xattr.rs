@@ -150,6 +150,8 @@ fn t109_links_take_no_user_attributes() {
                 Err(Errno::EPERM),
                 "{path}"
             );
+            let listed = v.list(plyfs::overlay::node::ROOT).unwrap()[path].ino;
+            assert_eq!(listed, v.stat(path).unwrap().ino, "8.4: copied up or not");
         }
     });
 }
