@@ -471,11 +471,9 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match run(|| self.overlay.opendir(node(ino))) {
-            // The kernel drops its copy by itself when it sends a change of the directory.
-            Ok(handle) => reply.opened(
-                FileHandle(handle.0 << 1),
-                FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
-            ),
+            // Not FOPEN_CACHE_DIR: the kernel shares its copy between opens, and one that loses the copy midway
+            // goes on here with an offset that means a place in another open's listing.
+            Ok(handle) => reply.opened(FileHandle(handle.0 << 1), FopenFlags::empty()),
             Err(errno) => reply.error(convert::errno(errno)),
         }
     }
