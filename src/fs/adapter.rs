@@ -471,9 +471,12 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match run(|| self.overlay.opendir(node(ino))) {
-            // Not FOPEN_CACHE_DIR: the kernel shares its copy between opens, and one that loses the copy midway
-            // goes on here with an offset that means a place in another open's listing.
-            Ok(handle) => reply.opened(FileHandle(handle.0 << 1), FopenFlags::empty()),
+            // The kernel shares its copy between opens and drops it when a name changes through the mount. Who
+            // loses it midway goes on here, where an offset means the same in every listing.
+            Ok(handle) => reply.opened(
+                FileHandle(handle.0 << 1),
+                FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
+            ),
             Err(errno) => reply.error(convert::errno(errno)),
         }
     }

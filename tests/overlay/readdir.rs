@@ -80,6 +80,38 @@ fn t085_an_open_directory_keeps_its_list_until_rewound() {
 }
 
 #[test]
+fn an_offset_means_the_same_to_every_handle() {
+    over(|l| {
+        for n in 0..50 {
+            l.file(&format!("d/keep-{n}"), "")
+                .file(&format!("d/go-{n}"), "");
+        }
+    })
+    .test(|v| {
+        let id = v.id("d").unwrap();
+        let first = v.overlay.opendir(id).unwrap();
+        let (mut names, next) = some(v, first, 0, 40);
+        for n in 0..50 {
+            v.unlink(&format!("d/go-{n}")).unwrap();
+            v.write(&format!("d/new-{n}"), "").unwrap();
+        }
+        // The kernel may ask another open of the directory where it goes on (22.5).
+        let second = v.overlay.opendir(id).unwrap();
+        names.extend(some(v, second, next, 1000).0);
+        let mut kept: Vec<_> = names.iter().filter(|n| n.starts_with("keep")).collect();
+        kept.sort();
+        kept.dedup();
+        assert_eq!(kept.len(), 50);
+        let before = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), before, "listed once");
+        v.overlay.releasedir(first);
+        v.overlay.releasedir(second);
+    });
+}
+
+#[test]
 fn t086_a_handle_from_before_the_copyup_sees_the_merged_content() {
     over(|l| {
         l.file("d/a", "").file("d/b", "");

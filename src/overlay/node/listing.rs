@@ -1,5 +1,10 @@
 //! [`Listing`]: the names of a directory as they were at one moment. Immutable once built, shared by
 //! all handles that saw the same version of the directory.
+//!
+//! Entries are in the order of their cookies, and a cookie comes from the name alone: an offset means the same
+//! in every listing of the directory, whatever was added or removed between them (22.5).
+
+use std::hash::{DefaultHasher, Hasher};
 
 use crate::sys::stat::FileType;
 
@@ -12,10 +17,16 @@ pub struct Listed<'a> {
     pub ino: u64,
     /// The type.
     pub kind: FileType,
+    /// Its place among all names there can be: above [`DOTS`], and a positive number in an `off_t`.
+    pub cookie: u64,
 }
+
+/// The cookies up to this one are those of `.` and `..`.
+pub const DOTS: u64 = 2;
 
 #[derive(Clone, Copy, Debug)]
 struct Packed {
+    cookie: u64,
     ino: u64,
     start: u32,
     len: u8,
@@ -39,6 +50,7 @@ impl Listing {
         };
         self.names.extend_from_slice(name);
         self.entries.push(Packed {
+            cookie: cookie(name),
             ino,
             start,
             len,
@@ -65,12 +77,33 @@ impl Listing {
             name,
             ino: entry.ino,
             kind: entry.kind,
+            cookie: entry.cookie,
         })
+    }
+
+    /// The entries behind a cookie, in order. The listing must have been put in order.
+    pub fn after(&self, cookie: u64) -> impl Iterator<Item = Listed<'_>> {
+        let from = self.entries.partition_point(|e| e.cookie <= cookie);
+        (from..self.len()).filter_map(|at| self.get(at))
     }
 
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = Listed<'_>> {
         (0..self.len()).filter_map(|at| self.get(at))
+    }
+
+    /// Puts the entries in the order of their cookies, once all are there; positions change.
+    pub fn sort(&mut self) {
+        // The rare names that share a cookie get the next free ones; names decide, so that it is the same each time.
+        let names = &self.names;
+        let name = |e: &Packed| &names[e.start as usize..e.start as usize + usize::from(e.len)];
+        self.entries
+            .sort_unstable_by(|a, b| a.cookie.cmp(&b.cookie).then_with(|| name(a).cmp(name(b))));
+        let mut last = DOTS;
+        for entry in &mut self.entries {
+            entry.cookie = entry.cookie.max(last + 1);
+            last = entry.cookie;
+        }
     }
 
     /// Corrects the inode number at a position.
@@ -79,6 +112,14 @@ impl Listing {
             entry.ino = ino;
         }
     }
+}
+
+/// The cookie of a name, but for collisions.
+fn cookie(name: &[u8]) -> u64 {
+    // With fixed keys: the order of names is the same in every mount.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name);
+    (hasher.finish() >> 2) + DOTS + 1
 }
 
 #[cfg(test)]
@@ -97,5 +138,44 @@ mod tests {
             .collect();
         assert_eq!(all, [(1, 7, FileType::File), (255, 2, FileType::Dir)]);
         assert_eq!(listing.get(2), None);
+    }
+
+    fn of(names: &[&str]) -> Listing {
+        let mut listing = Listing::default();
+        for name in names {
+            listing.push(name.as_bytes(), 1, FileType::File);
+        }
+        listing.sort();
+        listing
+    }
+
+    #[test]
+    fn an_offset_means_the_same_in_every_listing() {
+        let long = of(&["a", "b", "c", "d", "e"]);
+        let order: Vec<_> = long.after(DOTS).collect();
+        assert_eq!(order.len(), 5);
+        assert!(order.windows(2).all(|pair| pair[0].cookie < pair[1].cookie));
+        for (at, entry) in order.iter().enumerate() {
+            assert!(i64::try_from(entry.cookie).is_ok_and(|cookie| cookie > 2));
+            let kept: Vec<_> = order[at + 1..].iter().map(|e| e.name).collect();
+            let without: Vec<_> = order[at + 1..]
+                .iter()
+                .filter_map(|e| std::str::from_utf8(e.name).ok())
+                .collect();
+            let short = of(&without);
+            let names: Vec<_> = short.after(entry.cookie).map(|e| e.name).collect();
+            assert_eq!(names, kept, "after {:?}", entry.name);
+        }
+    }
+
+    #[test]
+    fn names_with_one_cookie_are_all_listed() {
+        let mut listing = of(&["a", "b", "c"]);
+        for entry in &mut listing.entries {
+            entry.cookie = 9;
+        }
+        listing.sort();
+        let cookies: Vec<_> = listing.after(DOTS).map(|e| (e.name, e.cookie)).collect();
+        assert_eq!(cookies, [(&b"a"[..], 9), (b"b", 10), (b"c", 11)]);
     }
 }

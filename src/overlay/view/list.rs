@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::layer::mark;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::{DirHandle, HandleId};
-use crate::overlay::node::listing::Listing;
+use crate::overlay::node::listing::{DOTS, Listed, Listing};
 use crate::overlay::node::{DirState, Node, NodeId};
 use crate::overlay::view::lookup::Entry;
 use crate::overlay::view::overrides::LayerAt;
@@ -38,8 +38,30 @@ impl Dirent<'_> {
     }
 }
 
-/// Positions of `.` and `..`; the listing follows.
-const DOTS: usize = 2;
+impl<'a> From<Listed<'a>> for Dirent<'a> {
+    fn from(entry: Listed<'a>) -> Dirent<'a> {
+        Dirent {
+            name: entry.name,
+            ino: entry.ino,
+            kind: entry.kind,
+            next: entry.cookie,
+        }
+    }
+}
+
+/// `.` and `..`, as far as they come behind an offset.
+fn dots(node: &Arc<Node>, offset: u64) -> impl Iterator<Item = Dirent<'static>> {
+    let dot = |name, ino, next| Dirent {
+        name,
+        ino,
+        kind: FileType::Dir,
+        next,
+    };
+    let up = node.name().map_or(node.ino(), |(parent, _)| parent.ino());
+    [dot(&b"."[..], node.ino(), 1), dot(b"..", up, DOTS)]
+        .into_iter()
+        .filter(move |dot| dot.next > offset)
+}
 
 /// The names of one directory while it is read.
 struct Builder<'a> {
@@ -82,8 +104,8 @@ impl Overlay {
         self.handles.remove(handle);
     }
 
-    /// Gives the entries from `offset` on to `emit` until it answers false. Offset 0 lists afresh; later
-    /// ones go on in the listing of that moment.
+    /// Gives the entries behind `offset` to `emit` until it answers false. Offset 0 lists afresh; later
+    /// ones go on in the listing of that moment. An offset means the same to every handle (22.5).
     ///
     /// # Errors
     /// EBADF; those of reading the layers.
@@ -95,12 +117,13 @@ impl Overlay {
     ) -> Result<()> {
         let handle = self.handles.dir(handle)?;
         let listing = self.listing_of(&handle, offset)?;
-        let from = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        for at in from.. {
-            let Some(entry) = self.dirent(&handle.node, &listing, at) else {
-                break;
-            };
-            if !emit(entry) {
+        for dot in dots(&handle.node, offset) {
+            if !emit(dot) {
+                return Ok(());
+            }
+        }
+        for entry in listing.after(offset.max(DOTS)) {
+            if !emit(Dirent::from(entry)) {
                 break;
             }
         }
@@ -121,17 +144,12 @@ impl Overlay {
         let handle = self.handles.dir(handle)?;
         let node = &handle.node;
         let listing = self.listing_of(&handle, offset)?;
-        let from = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        for at in from.. {
-            let Some(entry) = self.dirent(node, &listing, at) else {
-                break;
-            };
-            if at < DOTS {
-                if !emit(entry, None) {
-                    break;
-                }
-                continue;
+        for dot in dots(node, offset) {
+            if !emit(dot, None) {
+                return Ok(());
             }
+        }
+        for entry in listing.after(offset.max(DOTS)).map(Dirent::from) {
             let name = Name::new(entry.name)?;
             let _dir = node.dir.read();
             let found = match self.find(node, &name) {
@@ -151,34 +169,6 @@ impl Overlay {
             }
         }
         Ok(())
-    }
-
-    fn dirent<'a>(&self, node: &Arc<Node>, listing: &'a Listing, at: usize) -> Option<Dirent<'a>> {
-        let next = at as u64 + 1;
-        let dot = |name, ino| {
-            Some(Dirent {
-                name,
-                ino,
-                kind: FileType::Dir,
-                next,
-            })
-        };
-        match at {
-            0 => dot(b".", node.ino()),
-            1 => dot(
-                b"..",
-                node.name().map_or(node.ino(), |(parent, _)| parent.ino()),
-            ),
-            _ => {
-                let entry = listing.get(at - DOTS)?;
-                Some(Dirent {
-                    name: entry.name,
-                    ino: entry.ino,
-                    kind: entry.kind,
-                    next,
-                })
-            }
-        }
     }
 
     fn listing_of(&self, handle: &DirHandle, offset: u64) -> Result<Arc<Listing>> {
@@ -262,6 +252,7 @@ impl Overlay {
                 listing.set_ino(at, child.ino());
             }
         }
+        listing.sort();
         Ok(listing)
     }
 }
