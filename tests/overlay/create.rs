@@ -9,6 +9,8 @@ use plyfs::sys::stat::FileType;
 
 use crate::inprocess::client::me;
 use crate::inprocess::rig::{code, is_root, over};
+use plyfs::overlay::change::rename::Rename;
+use plyfs::overlay::node::ROOT;
 
 const FIFO: u32 = libc::S_IFIFO;
 
@@ -254,5 +256,25 @@ fn t097_nothing_is_made_in_a_removed_directory() {
             assert_eq!(v.list(dir).unwrap().len(), 0, "12.6: {path}");
             assert_eq!(v.overlay.getattr(dir, None).unwrap().nlink, 0, "{path}");
         }
+    });
+}
+
+#[test]
+fn t097_nothing_is_moved_into_a_removed_directory() {
+    over(|l| {
+        l.file("f", "").file("d/inside", "").dir("gone");
+    })
+    .test(|v| {
+        let gone = v.id("gone").unwrap();
+        v.rmdir("gone").unwrap();
+        let x = std::ffi::OsStr::new("x");
+        for name in ["f", "d"] {
+            let name = std::ffi::OsStr::new(name);
+            let renamed = v.overlay.rename(ROOT, name, gone, x, Rename::Replace);
+            assert_eq!(renamed, Err(Errno::ENOENT), "{name:?}");
+        }
+        let linked = v.overlay.link(v.id("f").unwrap(), gone, x);
+        assert_eq!(code(linked), Errno::ENOENT);
+        assert!(!v.up("f").exists(), "nothing was copied up");
     });
 }

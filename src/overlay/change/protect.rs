@@ -61,8 +61,11 @@ impl Overlay {
     /// The directory may get an entry.
     ///
     /// # Errors
-    /// EPERM.
+    /// EPERM; ENOENT when it was removed meanwhile.
     pub(in crate::overlay) fn check_gains(&self, dir: &Arc<Node>) -> Result<()> {
+        if dir.is_orphan() {
+            return Err(Errno::ENOENT);
+        }
         self.check_writable(dir, true)
     }
 

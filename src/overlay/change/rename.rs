@@ -104,15 +104,15 @@ impl Overlay {
             return Ok(());
         }
         check_ancestors(&source, &from, target.as_ref(), &to, how)?;
+        if target.is_none() && how != Rename::Exchange {
+            self.check_gains(&to.parent)?;
+        }
         self.check_rename(&source, target.as_ref(), how)?;
         self.check_loses(&from.parent)?;
         self.check_changeable(&source)?;
-        match &target {
-            Some(target) => {
-                self.check_loses(&to.parent)?;
-                self.check_changeable(target)?;
-            }
-            None => self.check_gains(&to.parent)?,
+        if let Some(target) = &target {
+            self.check_loses(&to.parent)?;
+            self.check_changeable(target)?;
         }
         self.make_movable(&source)?;
         if let (Rename::Exchange, Some(target)) = (how, &target) {
