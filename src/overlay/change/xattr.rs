@@ -9,6 +9,7 @@ use crate::overlay::Overlay;
 use crate::overlay::node::NodeId;
 use crate::overlay::view::xattr::xattr_name;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::stat::FileType;
 use crate::sys::xattr::XattrMode;
 
 impl Overlay {
@@ -20,6 +21,11 @@ impl Overlay {
         let node = self.table.get(id)?;
         let name = xattr_name(name)?;
         self.check_hidden(&name, Errno::EPERM)?;
+        // The VFS refuses this first; other callers shall find the same (9).
+        let plain = matches!(node.kind, FileType::File | FileType::Dir);
+        if name.to_bytes().starts_with(b"user.") && !plain {
+            return Err(Errno::EPERM);
+        }
         let name = keys::on_disk(&name)?;
         self.work()?;
         self.check_changeable(&node)?;
