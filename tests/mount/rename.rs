@@ -310,7 +310,6 @@ fn rename_of_a_merged_directory_by_copying() {
     )
     .options("rename_dir=copy:1M", "")
     .plyfs_only("the kernel answers EXDEV, or leaves a redirect")
-    .inodes_may_change()
     .lowers(2)
     .layers(|l| {
         l.lower(1)

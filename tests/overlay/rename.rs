@@ -3,7 +3,7 @@
 use plyfs::overlay::change::rename::Rename;
 use plyfs::sys::errno::Errno;
 
-use crate::inprocess::rig::{code, over, stack};
+use crate::inprocess::rig::{View, code, over, stack};
 
 #[test]
 fn t041_a_lower_file_leaves_a_whiteout() {
@@ -237,6 +237,27 @@ fn t094_a_file_that_was_renamed_over_keeps_its_data() {
             assert_eq!(v.overlay.getattr(id, None).unwrap().nlink, 0);
             assert_eq!(v.read(path).unwrap(), "new");
             v.close(opened);
+        }
+    });
+}
+
+#[test]
+fn a_directory_renamed_by_copying_keeps_its_numbers() {
+    stack(1, |b| {
+        b.lower(1).file("d/sub/f", "data").dir("to");
+        // Made by hand: without the mark that a copy-up leaves.
+        b.upper().dir("d/sub");
+    })
+    .options(|o| o.rename_copy_limit = Some(1 << 20))
+    .test(|v| {
+        let number = |v: &View, path: &str| v.stat(path).unwrap().ino;
+        let before = ["d", "d/sub", "d/sub/f"].map(|path| number(v, path));
+        v.mv("d", "to/e").unwrap();
+        let after = ["to/e", "to/e/sub", "to/e/sub/f"];
+        assert_eq!(after.map(|path| number(v, path)), before);
+        v.forget_all();
+        if v.has_stable_numbers() {
+            assert_eq!(after.map(|path| number(v, path)), before, "7.1, 24.1");
         }
     });
 }

@@ -196,7 +196,7 @@ impl Overlay {
 
     /// Notes the lower object, which keeps the inode number over a remount. Where attributes cannot be
     /// had (a symbolic link with `user.` marks, say) the number is kept for this mount only.
-    fn set_origin(&self, node: &Arc<Node>, lower: At<'_>, to: At<'_>) -> Result<()> {
+    pub(super) fn set_origin(&self, node: &Arc<Node>, lower: At<'_>, to: At<'_>) -> Result<()> {
         let Some(marks) = self.marks else {
             return Ok(());
         };

@@ -39,6 +39,9 @@ impl Overlay {
         for node in dirs.iter().chain(&others) {
             self.ensure_upper(node, Data::Full)?;
         }
+        for dir in &dirs {
+            self.keep_number(dir)?;
+        }
         {
             let locked = self.lock_dir(top)?;
             self.set_opaque(locked.dir.at()).map_err(|_| Errno::EXDEV)?;
@@ -47,6 +50,19 @@ impl Overlay {
             dir.cut_off();
         }
         log::debug!("flattened {top:?}: {bytes} bytes copied");
+        Ok(())
+    }
+
+    /// Notes on a directory whose number it shows: once cut off, nothing else tells (7.2). Copy-up does that; what
+    /// others wrote may come without.
+    fn keep_number(&self, dir: &Arc<Node>) -> Result<()> {
+        let upper = self.real(dir)?;
+        if dir.has_lower() && !self.has_origin(upper.at())? {
+            self.set_origin(dir, self.real_lower(dir)?.at(), upper.at())?;
+            if let Some((parent, _)) = dir.name() {
+                self.set_impure(&parent)?;
+            }
+        }
         Ok(())
     }
 

@@ -112,7 +112,8 @@ impl Overlay {
             }
             Resolved::Dir(parts) => {
                 let top = parts.first().ok_or(Errno::EIO)?;
-                Ok(Some((self.dir_node_of(parts, top, seen, place), top.stat)))
+                let node = self.dir_node_of(parent, name, parts, seen, place)?;
+                Ok(Some((node, top.stat)))
             }
         }
     }
@@ -196,23 +197,35 @@ impl Overlay {
         }))
     }
 
-    fn dir_node_of(&self, parts: &[Part], top: &Part, seen: &Seen, place: Place) -> Arc<Node> {
+    fn dir_node_of(
+        &self,
+        parent: &Arc<Node>,
+        name: &Name,
+        parts: &[Part],
+        seen: &Seen,
+        place: Place,
+    ) -> Result<Arc<Node>> {
+        let top = parts.first().ok_or(Errno::EIO)?;
         let upper = seen.upper();
         let lowers = &parts[usize::from(upper.is_some())..];
-        // A merged directory has the number of its top-most lower, which no copy-up changes (7.2).
-        let numbered = lowers.first().unwrap_or(top);
-        self.table.find_or_make(real_key(&top.stat), || NewNode {
+        // A merged directory has the number of its top-most lower, which no copy-up changes (7.2). One that was
+        // cut off from its lowers keeps it (24.1).
+        let ino = match lowers.first() {
+            Some(lower) => self.identity.ino(lower.stat.dev, lower.stat.ino),
+            None => self.upper_ino(parent, name, &top.stat)?,
+        };
+        Ok(self.table.find_or_make(real_key(&top.stat), || NewNode {
             kind: FileType::Dir,
-            ino: self.identity.ino(numbered.stat.dev, numbered.stat.ino),
+            ino,
             lower: seen.lower_dirs(lowers),
             upper: upper.map(|part| upper_of(&part.stat)),
             impure: upper.is_some_and(|part| part.marks.impure),
             redirect: seen.upper_redirect.clone(),
             place,
-        })
+        }))
     }
 
-    /// The number of an upper non-directory: that of its origin, if it was copied up (7.1). Only a
+    /// The number of an upper object that nothing is merged with: that of its origin, if it was copied up (7.1). Only a
     /// directory with the `impure` mark can hold such an entry.
     fn upper_ino(&self, parent: &Arc<Node>, name: &Name, stat: &Stat) -> Result<u64> {
         let origin = match (self.marks, self.upper_dir(parent)?) {
