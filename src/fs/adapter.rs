@@ -470,13 +470,10 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // The kernel shares its copy between opens until a name changes. Who loses it midway goes on here.
+        let shared = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
         match run(|| self.overlay.opendir(node(ino))) {
-            // The kernel shares its copy between opens and drops it when a name changes through the mount. Who
-            // loses it midway goes on here, where an offset means the same in every listing.
-            Ok(handle) => reply.opened(
-                FileHandle(handle.0 << 1),
-                FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
-            ),
+            Ok(handle) => reply.opened(FileHandle(handle.0 << 1), shared),
             Err(errno) => reply.error(convert::errno(errno)),
         }
     }
