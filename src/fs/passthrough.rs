@@ -15,6 +15,7 @@ use fuser::{BackingId, FileHandle, FopenFlags};
 use crate::overlay::node::NodeId;
 use crate::overlay::node::handle::{HandleId, Opened};
 use crate::sync::Mutex;
+use crate::sys::creds::Creds;
 use crate::sys::errno::Errno;
 
 /// Smaller files that are only read are cheaper in the page cache than with a backing file to register.
@@ -55,6 +56,7 @@ pub struct Passthrough {
     enabled: AtomicBool,
     /// Nothing can be written through the mount, so lower files may be passed through.
     read_only: bool,
+    creds: Creds,
     shards: [Shard; SHARDS],
 }
 
@@ -65,6 +67,7 @@ impl Passthrough {
         Passthrough {
             enabled: AtomicBool::new(false),
             read_only,
+            creds: Creds::current(),
             shards,
         }
     }
@@ -114,7 +117,7 @@ impl Passthrough {
     }
 
     fn is_worthwhile(&self, opened: &Opened, write: bool) -> bool {
-        // Writes past us would keep the set-id bits that they must take away.
+        // Root's writes past us would take the set-id bits away that they may keep, see `register`.
         let plain = opened.stat.perm & SET_ID_BITS == 0;
         let safe = !opened.backing.lower || self.read_only;
         plain && safe && (write || opened.stat.size >= WORTHWHILE_BYTES)
@@ -124,11 +127,16 @@ impl Passthrough {
         &self,
         register: impl FnOnce() -> std::io::Result<BackingId>,
     ) -> Option<Arc<BackingId>> {
-        match register() {
+        // The kernel writes with the credentials of this moment, whoever calls. Set-id bits that the file gets while it
+        // is open must not survive the write of a stranger, so they do not survive root's either.
+        let registered = self
+            .creds
+            .without_fsetid(|| register().map_err(Errno::from));
+        match registered {
             Ok(backing) => Some(Arc::new(backing)),
-            Err(error) => {
+            Err(errno) => {
                 // Only the superuser of the first user namespace may; other refusals concern one file.
-                if Errno::from(error) == Errno::EPERM {
+                if errno == Errno::EPERM {
                     log::debug!("no passthrough: not permitted");
                     self.enabled.store(false, Ordering::Relaxed);
                 }

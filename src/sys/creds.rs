@@ -53,6 +53,22 @@ impl Creds {
         let _guard = Acting::start(self, owner)?;
         create()
     }
+
+    /// Runs `call` without CAP_FSETID: what keeps these credentials writes like any user, so that set-id bits go.
+    ///
+    /// # Errors
+    /// Those of capset(2), else what `call` returns.
+    pub fn without_fsetid<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        let Some(caps) = self.caps else {
+            return call();
+        };
+        let mut fewer = caps;
+        fewer.effective.remove(CapabilitySet::FSETID);
+        rustix::thread::set_capabilities(None, fewer)?;
+        let result = call();
+        rustix::thread::set_capabilities(None, caps)?;
+        result
+    }
 }
 
 /// The changed identity; dropping it changes back.

@@ -75,6 +75,29 @@ fn t098_privileges_go_with_a_write() {
 }
 
 #[test]
+fn t098_privileges_given_to_an_open_file() {
+    Scenario::new(
+        "T098",
+        "set-id bits that a file gets while it is open go with the next write through that descriptor",
+    )
+    .layers(|l| {
+        l.upper().file("up", "data").mode("up", 0o666);
+        l.lower(1).file("low", "data").mode("low", 0o666);
+    })
+    .steps(|s| {
+        for name in ["up", "low"] {
+            let mut open = None;
+            s.as_user(1000, 1000, |s| open = Some(s.opened(name, "rw")));
+            let open = open.expect("opened above");
+            s.chmod(name, 0o6777).ok();
+            s.as_user(1000, 1000, |s| s.fwrite(&open, 0, "evil").ok());
+            s.stat(name).is("file 0777 0:0 4");
+            s.fstat(&open).is("file 0777 0:0 4");
+        }
+    });
+}
+
+#[test]
 fn t099_chown_and_chmod() {
     Scenario::new(
         "T099",
