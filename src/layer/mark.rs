@@ -17,6 +17,33 @@ pub const OCI_PREFIX: &[u8] = b".wh.";
 /// The OCI mark that makes its directory opaque.
 const OCI_OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// How a whiteout looks on disk (3.1, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhiteoutForm {
+    /// A character device 0:0 in the place of the name.
+    Device,
+    /// An empty file `.wh.NAME` beside it: for filesystems without such devices.
+    Name,
+    /// An empty file with an attribute in the place of the name: what can be kept on an overlayfs (17.5).
+    Attribute,
+}
+
+/// The name of the file that removes `name` from the layers below.
+///
+/// # Errors
+/// ENAMETOOLONG: names of more than 251 bytes cannot be removed so.
+pub fn oci_whiteout(name: &Name) -> Result<Name> {
+    Name::new(&[OCI_PREFIX, name.as_bytes()].concat())
+}
+
+/// The name of the file that makes its directory opaque.
+///
+/// # Errors
+/// None in practice.
+pub fn oci_opaque() -> Result<Name> {
+    Name::new(OCI_OPAQUE)
+}
+
 /// Which marks count in this mount.
 #[derive(Clone, Copy, Debug)]
 pub struct MarkRules {

@@ -17,7 +17,7 @@ use super::view::lookup::{real_key, upper_of};
 use super::view::overrides::Overrides;
 use crate::layer::keys::{self, Key as Mark, Namespace};
 use crate::layer::layer::{Layer, LayerError, Problem, UpperLayer};
-use crate::layer::mark::MarkRules;
+use crate::layer::mark::{MarkRules, WhiteoutForm};
 use crate::layer::origin::Uuid;
 use crate::layer::stack::LayerStack;
 use crate::layer::stat_override::{Form, Kept};
@@ -93,16 +93,16 @@ impl Overlay {
     }
 
     fn build(options: &Options, stack: LayerStack) -> Result<Overlay, MountError> {
-        let volatile = options.sync == SyncMode::Volatile;
-        let work = match &stack.upper {
-            Some(upper) => Some(claim(options, upper, volatile)?),
-            None => None,
-        };
         let marks = stack
             .upper
             .as_ref()
             .and_then(|upper| namespace(options.xattr, upper));
-        if stack.upper.is_some() && marks.is_none() {
+        let claimed = stack.upper.as_ref();
+        let work = claimed
+            .map(|upper| claim(options, upper, marks))
+            .transpose()?;
+        let by_name = work.as_ref().is_some_and(WorkDir::whiteouts_are_names);
+        if stack.upper.is_some() && marks.is_none() && !by_name {
             log::warn!(
                 "the upper layer takes no extended attributes: directories cannot be replaced"
             );
@@ -113,7 +113,8 @@ impl Overlay {
         };
         let rules = MarkRules {
             user_redirects: options.xattr == XattrOption::User,
-            oci: options.oci,
+            // What is written must be read.
+            oci: options.oci || by_name,
             redirects: options.redirects,
         };
         let roots = || {
@@ -212,22 +213,40 @@ fn mark_root(
         .set_xattr(form.name(), &value, XattrMode::Any)
 }
 
-fn claim(options: &Options, upper: &UpperLayer, volatile: bool) -> Result<WorkDir, MountError> {
+fn claim(
+    options: &Options,
+    upper: &UpperLayer,
+    marks: Option<Namespace>,
+) -> Result<WorkDir, MountError> {
+    let volatile = options.sync == SyncMode::Volatile;
     let path = options
         .upper
         .as_ref()
         .map(|dirs| dirs.work.as_path())
         .unwrap_or_else(|| "".as_ref());
-    WorkDir::claim(&upper.work.root, volatile).map_err(|errno| {
-        let problem = match errno {
+    let fail = |problem| MountError::from(LayerError::new("workdir", path, problem));
+    let mut work = WorkDir::claim(&upper.work.root, volatile).map_err(|errno| {
+        fail(match errno {
             Errno::EINVAL => Problem::Text(
                 "a volatile mount ended here and data may be missing; \
                  remove work/incompat/volatile in it to use the upper layer all the same",
             ),
             errno => Problem::Errno(errno),
-        };
-        LayerError::new("workdir", path, problem).into()
-    })
+        })
+    })?;
+    match (
+        work.settle_whiteouts(options.whiteout, marks),
+        options.whiteout,
+    ) {
+        (Ok(()), _) => Ok(work),
+        (Err(Errno::EOPNOTSUPP), Some(WhiteoutForm::Device)) => Err(fail(Problem::Text(
+            "whiteout=char: no devices 0:0 can be made here; try whiteout=wh",
+        ))),
+        (Err(Errno::EOPNOTSUPP), Some(WhiteoutForm::Attribute)) => Err(fail(Problem::Text(
+            "whiteout=xattr: no attributes can be set here; try whiteout=wh",
+        ))),
+        (Err(errno), _) => Err(fail(Problem::Errno(errno))),
+    }
 }
 
 /// The namespace that marks are written in (26.1): the one asked for, the one the upper has already, or

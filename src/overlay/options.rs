@@ -17,7 +17,7 @@ mod words;
 use words::Collected;
 
 pub use crate::layer::idmap::{IdMap, Owners};
-pub use crate::layer::mark::Redirects;
+pub use crate::layer::mark::{Redirects, WhiteoutForm};
 pub use crate::layer::stat_override::Form;
 
 /// What to merge and how: all that [`crate::overlay`] needs to know.
@@ -33,6 +33,8 @@ pub struct Options {
     pub sync: SyncMode,
     /// Read `.wh.NAME` files as whiteouts (§3.2, §26.2b).
     pub oci: bool,
+    /// The form whiteouts are written in; `None`: the first that the upper filesystem can have (§26.2).
+    pub whiteout: Option<WhiteoutForm>,
     /// How inode numbers of several filesystems are told apart (§7.4).
     pub xino: Xino,
     /// How long the kernel may keep names and attributes; `None`: for ever, as nobody else changes the layers.

@@ -165,6 +165,18 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The directory that this is, for verbs on its entries.
+    ///
+    /// # Errors
+    /// Those of open; ENOTDIR.
+    pub fn open_dir(self) -> Result<DirFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(DirFd(match self.0 {
+            Target::Child(dir, name) => rustix::fs::openat(dir, name, flags, Mode::empty())?,
+            Target::Dir(fd) | Target::Fd(fd) => rustix::fs::openat(fd, c".", flags, Mode::empty())?,
+        }))
+    }
+
     /// Sets the permission bits (07777) of anything but a symbolic link.
     ///
     /// # Errors

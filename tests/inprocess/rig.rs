@@ -17,7 +17,7 @@ use super::client::Client;
 use super::tree::{Numbers, differences};
 use crate::support::env::cannot_run;
 use crate::support::layers::{Layers, Tree as LayerTree};
-use crate::support::snapshot::{Compare, Snapshot, xattrs};
+use crate::support::snapshot::{Compare, Entry, Snapshot, xattrs};
 
 /// A directory for layers: below `PLYFS_TEST_DIR`, else where cargo keeps the files of tests, else (another user runs
 /// the binary) the temporary directory.
@@ -217,7 +217,7 @@ pub fn assert_untouched(dirs: &[PathBuf], before: &[Snapshot]) {
     }
 }
 
-/// Nothing is left in the work directory but the shared whiteout.
+/// Nothing is left in the work directory but the shared whiteout, in whichever form.
 pub fn assert_work_clean(work: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let inner = work.join("work");
@@ -227,7 +227,7 @@ pub fn assert_work_clean(work: &Path) {
     let odd: Vec<_> = left
         .entries
         .iter()
-        .filter(|(path, entry)| *path != "." && !entry.as_ref().is_ok_and(|e| e.is_whiteout()))
+        .filter(|(path, entry)| *path != "." && !entry.as_ref().is_ok_and(may_stay))
         .map(|(path, _)| path)
         .collect();
     assert!(odd.is_empty(), "left in the work directory: {odd:?}");
@@ -235,6 +235,10 @@ pub fn assert_work_clean(work: &Path) {
         left.entries.len() <= 2,
         "more than one whiteout in the work directory"
     );
+}
+
+fn may_stay(entry: &Entry) -> bool {
+    entry.is_whiteout() || entry.may_be_marker()
 }
 
 /// The overlay of a test, its client and its directories.
@@ -276,7 +280,7 @@ impl View {
     /// All paths of the upper layer, with a word on what is special: `a/f whiteout`.
     pub fn upper_paths(&self) -> Vec<String> {
         let upper = Snapshot::take(&self.layers.upper).unwrap();
-        let words = |(path, entry): (String, Result<crate::support::snapshot::Entry, String>)| {
+        let words = |(path, entry): (String, Result<Entry, String>)| {
             let entry = entry.unwrap();
             let mut words = path.strip_prefix("./").unwrap_or(&path).to_string();
             if entry.is_whiteout() {

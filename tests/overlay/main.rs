@@ -23,4 +23,5 @@ mod rename;
 mod setattr;
 mod threads;
 mod unlinked;
+mod whiteout;
 mod xattr;

@@ -5,7 +5,7 @@
 //! transcripts; the merged views; the upper layers on disk; the view after a remount by the same server; and the view
 //! when each server mounts what the other wrote. Work directories hold no residue, lower layers did not change.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::env::{self, Scratch};
 use super::layers::Layers;
@@ -21,6 +21,7 @@ const JUDGE_ALONE: &str = "PLYFS_JUDGE_ALONE";
 const TRANSCRIPT: &str = "PLYFS_TRANSCRIPT";
 
 type Builder<'a> = Box<dyn Fn(&Layers) + Send + Sync + 'a>;
+type Place<'a> = Box<dyn Fn(&mut Scratch) -> Result<PathBuf, String> + Send + Sync + 'a>;
 
 /// One test, under construction.
 pub struct Scenario<'a> {
@@ -37,6 +38,8 @@ pub struct Scenario<'a> {
     two_filesystems: bool,
     small: Option<&'static str>,
     opaque_counts: bool,
+    upper_on: Option<Place<'a>>,
+    upper_counts: bool,
     build: Builder<'a>,
 }
 
@@ -66,6 +69,8 @@ impl<'a> Scenario<'a> {
             two_filesystems: false,
             small: None,
             opaque_counts: true,
+            upper_on: None,
+            upper_counts: true,
             build: Box::new(|_| {}),
         }
     }
@@ -123,6 +128,24 @@ impl<'a> Scenario<'a> {
     /// optional (4.5), and the kernel leaves one behind when a rename fails late.
     pub fn opaque_by_effect(mut self) -> Self {
         self.opaque_counts = false;
+        self
+    }
+
+    /// plyfs has its upper and work directory below this directory, on a filesystem that is no good for the kernel.
+    /// What lies there is not compared, and numbers may change where it cannot keep marks.
+    pub fn upper_on(
+        mut self,
+        place: impl Fn(&mut Scratch) -> Result<PathBuf, String> + Send + Sync + 'a,
+    ) -> Self {
+        self.upper_on = Some(Box::new(place));
+        self.same_ino = false;
+        self.upper_differs()
+    }
+
+    /// plyfs writes other marks than the kernel, who cannot read them: the views are compared, not the upper layers.
+    pub fn upper_differs(mut self) -> Self {
+        self.upper_counts = false;
+        self.cross = false;
         self
     }
 
@@ -212,7 +235,14 @@ impl<'a> Scenario<'a> {
         if self.two_filesystems {
             scratch.tmpfs(&format!("{name}/l2"), "1g");
         }
-        let layers = Layers::new(&root, self.lowers, self.writable);
+        let mut layers = Layers::new(&root, self.lowers, self.writable);
+        if let (Some(place), Server::Plyfs) = (&self.upper_on, server) {
+            let place = place(scratch)?;
+            (layers.upper, layers.work) = (place.join("u"), place.join("w"));
+            for dir in [&layers.upper, &layers.work] {
+                std::fs::create_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+            }
+        }
         (self.build)(&layers);
         layers.settle();
         let lowers_before = snapshots(&layers);
@@ -278,6 +308,9 @@ impl<'a> Scenario<'a> {
             kernel.view.differences(&plyfs.view, Compare::View),
             wrong,
         );
+        if !self.upper_counts {
+            return;
+        }
         let disk = |run: &Run| {
             let mut tree = Snapshot::take(&run.layers.upper).expect("read the upper");
             if !self.opaque_counts {
@@ -337,7 +370,7 @@ impl<'a> Scenario<'a> {
 
 /// All lower layers, as they are.
 pub fn snapshots(layers: &Layers) -> Vec<Snapshot> {
-    let take = |path: &std::path::PathBuf| Snapshot::take(path).expect("read a lower layer");
+    let take = |path: &PathBuf| Snapshot::take(path).expect("read a lower layer");
     layers.lowers.iter().map(take).collect()
 }
 

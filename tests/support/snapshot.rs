@@ -169,6 +169,11 @@ impl Entry {
     pub fn is_whiteout(&self) -> bool {
         self.kind == FileType::CharacterDevice && self.rdev == (0, 0)
     }
+
+    /// A file as plyfs makes them to be whiteouts by name or by attribute.
+    pub fn may_be_marker(&self) -> bool {
+        self.kind == FileType::RegularFile && (self.size, self.mode) == (0, 0o400)
+    }
 }
 
 /// Marks the kernel also writes when it merely looks (2.6), and the ones bound to one filesystem.

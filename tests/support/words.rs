@@ -129,7 +129,8 @@ pub fn residue(work: &Path) -> io::Result<Vec<String>> {
             && path.contains("lock")
             && e.kind == FileType::RegularFile
             && e.size == 0;
-        known_dir || lock || (path.starts_with("work/") && e.is_whiteout())
+        let shared = e.is_whiteout() || e.may_be_marker();
+        known_dir || lock || (path.starts_with("work/") && shared)
     };
     let left = tree
         .entries

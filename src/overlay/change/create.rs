@@ -9,12 +9,12 @@ use super::mode::{HARMLESS_DIR, HARMLESS_FILE};
 use super::slot::Slot;
 use super::temp::Temp;
 use crate::layer::idmap::ShownId;
-use crate::layer::keys::Key as Mark;
 use crate::layer::mark;
 use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::{Backing, Opened};
 use crate::overlay::node::{DefaultAcl, Node, NodeId};
+use crate::overlay::view::ask::Seen;
 use crate::overlay::view::lookup::Entry;
 use crate::overlay::view::overrides::LayerAt;
 use crate::sys::at::{At, OpenMode};
@@ -168,11 +168,16 @@ impl Overlay {
             return Err(Errno::EEXIST);
         }
         let maker = self.maker(&parent, slot.dir, owner, caller.umask)?;
-        let file = match seen.upper_whiteout {
+        // A file hides what is below by being there; a directory has to say so.
+        let opaque = seen.upper_marker && matches!(new, New::Dir { .. });
+        let file = match seen.upper_whiteout || opaque {
             false if self.keeps_modes() => self.create_elsewhere(&slot, &maker, new)?,
             false => maker.make(slot.dir, &name, new)?,
-            true => self.create_over_whiteout(&slot, &maker, new)?,
+            true => self.create_over_whiteout(&slot, &maker, new, &seen)?,
         };
+        if seen.upper_marker {
+            self.drop_marker(&slot);
+        }
         let at = At::child(slot.dir, &name);
         let stat = self.meant(LayerAt::Upper, at, at.stat()?)?;
         let node = self.made(&parent, &name, &stat);
@@ -203,12 +208,16 @@ impl Overlay {
         slot: &Slot<'_>,
         maker: &Maker<'_>,
         new: &New<'_>,
+        seen: &Seen,
     ) -> Result<Option<FileFd>> {
         let nursery = self.nursery(slot, maker)?;
         let dir = nursery.open_dir()?;
         let file = maker.make(&dir, slot.name, new)?;
-        if let New::Dir { .. } = new {
+        let is_dir = matches!(new, New::Dir { .. });
+        if is_dir {
             self.set_opaque(At::child(&dir, slot.name))?;
+        }
+        if is_dir && seen.upper_whiteout {
             // The whiteout lands in the nursery and goes with it.
             nursery.exchange_entry(slot.name, slot.dir, slot.name)?;
         } else {
@@ -247,13 +256,6 @@ impl Overlay {
             at.set_xattr(DEFAULT_ACL, &acl, XattrMode::Any)?;
         }
         Ok(nursery)
-    }
-
-    /// Marks a directory that nobody sees yet as opaque. Without attributes that cannot be said, and a
-    /// directory that shows what was removed must not be made (4.1).
-    pub(in crate::overlay) fn set_opaque(&self, at: At<'_>) -> Result<()> {
-        let marks = self.marks.ok_or(Errno::EIO)?;
-        at.set_xattr(marks.name(Mark::Opaque), b"y", XattrMode::Any)
     }
 
     /// The owner on disk of what a caller makes: EOVERFLOW where the layers cannot have it.

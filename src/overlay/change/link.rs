@@ -50,6 +50,9 @@ impl Overlay {
                 .link(source.at())?
                 .replace(slot.dir, slot.name)?,
         }
+        if seen.upper_marker {
+            self.drop_marker(&slot);
+        }
         let (found, stat) = self.find(&parent, &name)?.ok_or(Errno::EIO)?;
         Ok(self.enter(&found, &stat))
     }

@@ -17,6 +17,8 @@ pub mod remove;
 pub mod rename;
 pub mod setattr;
 pub mod slot;
+mod step;
 pub mod temp;
+mod whiteout;
 pub mod workdir;
 pub mod xattr;

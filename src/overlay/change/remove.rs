@@ -14,6 +14,7 @@ use crate::sys::at::{At, PathFd, SetTime};
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::name::Name;
+use crate::sys::remove::remove_tree;
 use crate::sys::stat::FileType;
 
 /// An object that loses a name: open files and attribute requests go on by the fd (22.3).
@@ -94,15 +95,12 @@ impl Overlay {
     }
 
     fn unlink_slot(&self, slot: &Slot<'_>, seen: &Seen, victim: &Arc<Node>) -> Result<()> {
-        let work = self.work()?;
         let hold = self.hold(slot, seen)?;
-        match (
-            seen.upper().is_some(),
-            self.is_lower_positive(slot.parent, slot.name),
-        ) {
-            (true, false) => slot.dir.unlink(slot.name)?,
-            (true, true) => work.whiteout()?.replace(slot.dir, slot.name)?,
-            (false, _) => work.whiteout_at(slot.dir, slot.name)?,
+        match seen.upper() {
+            Some(_) if !self.is_lower_positive(slot.parent, slot.name) => {
+                slot.dir.unlink(slot.name)?;
+            }
+            _ => self.hide(slot, seen)?,
         }
         hold.forget_name(victim, slot);
         Ok(())
@@ -127,31 +125,31 @@ impl Overlay {
     fn rmdir_slot(&self, slot: &Slot<'_>, seen: &Seen, victim: &Arc<Node>) -> Result<()> {
         // Nothing may come into the victim while it goes.
         let _state = self.lock_empty_dir(victim)?;
-        let work = self.work()?;
         let hold = self.hold(slot, seen)?;
-        match (
-            seen.upper().is_some(),
-            self.is_lower_positive(slot.parent, slot.name),
-        ) {
-            // An upper that lost its lowers may still hold whiteouts: it is moved out and deleted there.
-            (true, false) => match slot.dir.rmdir(slot.name) {
-                Err(Errno::ENOTEMPTY | Errno::EEXIST) => drop(work.take(slot.dir, slot.name)?),
-                result => result?,
-            },
-            // The whiteout and the directory change places; what was in it goes with it.
-            (true, true) => work.whiteout()?.exchange(slot.dir, slot.name)?,
-            (false, _) => work.whiteout_at(slot.dir, slot.name)?,
+        match seen.upper() {
+            Some(_) if !self.is_lower_positive(slot.parent, slot.name) => {
+                self.remove_upper_dir(slot)?;
+            }
+            _ => self.hide(slot, seen)?,
         }
         hold.forget_name(victim, slot);
         Ok(())
     }
 
     /// Before a rename covers a directory that is empty in the view: if its upper part holds whiteouts, an
-    /// empty opaque twin takes its place, for a rename wants an empty target (12.4).
-    pub(in crate::overlay) fn clear_whiteouts(&self, slot: &Slot<'_>) -> Result<()> {
+    /// empty opaque twin takes its place, for a rename wants an empty target (12.4). An opaque mark in the
+    /// form of a name would be in the way: there, a `.wh.` file beside the directory says the same.
+    /// True if there is such a file now, to be dropped when the directory has been covered.
+    pub(in crate::overlay) fn clear_whiteouts(&self, slot: &Slot<'_>) -> Result<bool> {
         let old = slot.dir.open_dir(slot.name)?;
-        if is_empty(&old)? {
-            return Ok(());
+        let left = names(&old)?;
+        if left.is_empty() {
+            return Ok(false);
+        }
+        if self.work()?.whiteouts_are_names() {
+            self.put_marker(slot)?;
+            left.iter().try_for_each(|name| remove_tree(&old, name))?;
+            return Ok(true);
         }
         let stat = old.stat()?;
         let mut twin = self.work()?.dir(0o700)?;
@@ -161,7 +159,8 @@ impl Overlay {
         copy_xattrs(old.at(), at, |_| true)?;
         self.set_opaque(at)?;
         at.set_times(SetTime::At(stat.atime), SetTime::At(stat.mtime))?;
-        twin.exchange(slot.dir, slot.name)
+        twin.exchange(slot.dir, slot.name)?;
+        Ok(false)
     }
 
     /// Locks a directory that is about to be removed or replaced, after its parent.
@@ -188,11 +187,11 @@ fn check_type(victim: &Node, call: Call) -> Result<()> {
     }
 }
 
-fn is_empty(dir: &DirFd) -> Result<bool> {
-    let mut empty = true;
-    dir.at().open_dir_file()?.for_each_entry(|_| {
-        empty = false;
+fn names(dir: &DirFd) -> Result<Vec<Name>> {
+    let mut names = Vec::new();
+    dir.at().open_dir_file()?.for_each_entry(|entry| {
+        names.push(Name::new(entry.name)?);
         Ok(())
     })?;
-    Ok(empty)
+    Ok(names)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::copyup::Data;
 use super::slot::{LockedDir, Slot};
+use super::step::Facts;
 use crate::layer::keys::Key as Mark;
 use crate::layer::redirect::{REDIRECT_MAX_BYTES, Redirect};
 use crate::overlay::Overlay;
@@ -42,26 +43,6 @@ impl Rename {
             EXCHANGE => Ok(Rename::Exchange),
             _ => Err(Errno::EINVAL),
         }
-    }
-}
-
-/// How the upper layer carries a rename out (13.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// renameat2 alone.
-    Plain(RenameMode),
-    /// Source and the whiteout at the target change places, then the whiteout goes.
-    ExchangeAndDrop,
-}
-
-/// The table of 13.4 for a rename that is no exchange. `positive`: layers below have the source's name.
-fn step(positive: bool, target_is_whiteout: bool, source_is_dir: bool) -> Step {
-    match (positive, target_is_whiteout, source_is_dir) {
-        (true, false, _) => Step::Plain(RenameMode::Whiteout),
-        // The whiteout moves to the source's name: no new one is made.
-        (true, true, _) => Step::Plain(RenameMode::Exchange),
-        (false, true, true) => Step::ExchangeAndDrop,
-        (false, _, _) => Step::Plain(RenameMode::Replace),
     }
 }
 
@@ -252,18 +233,20 @@ impl Overlay {
         to_seen: &Seen,
     ) -> Result<()> {
         let hold = self.hold(to, to_seen)?;
+        let mut marker = to_seen.upper_marker;
         if to_seen.upper().is_some() && victim.is_some_and(|victim| victim.is_dir()) {
-            self.clear_whiteouts(to)?;
+            marker |= self.clear_whiteouts(to)?;
         }
         self.prepare_move(from, source, to.parent)?;
-        let positive = self.is_lower_positive(from.parent, from.name);
-        match step(positive, to_seen.upper_whiteout, source.is_dir()) {
-            Step::Plain(mode) => from.dir.rename(from.name, to.dir, to.name, mode)?,
-            Step::ExchangeAndDrop => {
-                from.dir
-                    .rename(from.name, to.dir, to.name, RenameMode::Exchange)?;
-                from.dir.unlink(from.name)?;
-            }
+        let facts = Facts {
+            positive: self.is_lower_positive(from.parent, from.name),
+            over_whiteout: to_seen.upper_whiteout,
+            dir: source.is_dir(),
+            victim: victim.is_some(),
+        };
+        self.move_covering(from, (to, to_seen), facts)?;
+        if marker {
+            self.drop_marker(to);
         }
         if let Some(victim) = victim {
             hold.forget_name(victim, to);
@@ -394,27 +377,6 @@ fn is_at_or_above(dir: &Arc<Node>, below: &Arc<Node>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn t041_to_t044_the_table_of_steps() {
-        use RenameMode::{Exchange, Replace, Whiteout};
-        for (positive, whiteout, dir, expected) in [
-            (false, false, false, Step::Plain(Replace)),
-            (false, false, true, Step::Plain(Replace)),
-            (false, true, false, Step::Plain(Replace)),
-            (false, true, true, Step::ExchangeAndDrop),
-            (true, false, false, Step::Plain(Whiteout)),
-            (true, false, true, Step::Plain(Whiteout)),
-            (true, true, false, Step::Plain(Exchange)),
-            (true, true, true, Step::Plain(Exchange)),
-        ] {
-            assert_eq!(
-                step(positive, whiteout, dir),
-                expected,
-                "{positive} {whiteout} {dir}"
-            );
-        }
-    }
 
     #[test]
     fn t040_callers_make_no_whiteouts() {

@@ -69,10 +69,7 @@ impl<'a> Temp<'a> {
     /// EEXIST; those of link and rename.
     pub fn publish(mut self, dir: &DirFd, name: &Name) -> Result<()> {
         match &self.what {
-            What::Named(temp) => self
-                .work
-                .dir
-                .rename(temp, dir, name, RenameMode::NoReplace)?,
+            What::Named(temp) => self.work.rename_to_free(temp, dir, name)?,
             What::Unnamed(path) => path.at().link(dir, name)?,
             What::Gone => return Err(Errno::ENOENT),
         }

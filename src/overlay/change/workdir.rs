@@ -5,8 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::temp::Temp;
-use crate::overlay::node::rank;
-use crate::sync::Mutex;
+use super::whiteout::Whiteouts;
 use crate::sys::at::{At, OpenMode};
 use crate::sys::dir::{DirFd, RenameMode};
 use crate::sys::errno::{Errno, Result};
@@ -20,8 +19,7 @@ use crate::sys::stat::{FileType, Rdev};
 pub struct WorkDir {
     pub(super) dir: DirFd,
     counter: AtomicU64,
-    /// One whiteout that all removals link to (3.3).
-    whiteout: Mutex<Option<Name>, { rank::WHITEOUT }>,
+    pub(super) whiteouts: Whiteouts,
 }
 
 impl WorkDir {
@@ -49,7 +47,7 @@ impl WorkDir {
         Ok(WorkDir {
             dir,
             counter: AtomicU64::new(0),
-            whiteout: Mutex::default(),
+            whiteouts: Whiteouts::default(),
         })
     }
 
@@ -122,59 +120,30 @@ impl WorkDir {
         self.temp(|name| object.link(&self.dir, name))
     }
 
-    /// Puts a whiteout at a free name.
-    ///
-    /// # Errors
-    /// EEXIST; those of link and mknod.
-    pub fn whiteout_at(&self, dir: &DirFd, at: &Name) -> Result<()> {
-        let mut shared = self.whiteout.lock();
-        loop {
-            let fresh = shared.is_none();
-            let name = match shared.take() {
-                Some(name) => name,
-                None => {
-                    let name = self.fresh_name()?;
-                    self.dir.mknod(&name, FileType::Char, 0, Rdev::default())?;
-                    name
-                }
-            };
-            match At::child(&self.dir, &name).link(dir, at) {
-                Ok(()) => {
-                    *shared = Some(name);
-                    return Ok(());
-                }
-                // Too many links, or its inode was taken away: the next whiteout is a new inode.
-                Err(Errno::EMLINK | Errno::ENOENT) if !fresh => self.discard(&name),
-                // A filesystem without hard links: this one goes where it is wanted.
-                Err(Errno::EPERM | Errno::EMLINK | Errno::EOPNOTSUPP) if fresh => {
-                    return self.dir.rename(&name, dir, at, RenameMode::NoReplace);
-                }
-                Err(errno) => {
-                    *shared = Some(name);
-                    return Err(errno);
-                }
-            }
-        }
-    }
-
-    /// An unpublished whiteout.
-    ///
-    /// # Errors
-    /// As [`WorkDir::whiteout_at`].
-    pub fn whiteout(&self) -> Result<Temp<'_>> {
-        let name = self.fresh_name()?;
-        self.whiteout_at(&self.dir, &name)?;
-        Ok(Temp::named(self, name))
-    }
-
     /// Takes an object out of the tree; it is deleted when the [`Temp`] is dropped.
     ///
     /// # Errors
     /// Those of rename.
     pub fn take(&self, dir: &DirFd, name: &Name) -> Result<Temp<'_>> {
         let temp = self.fresh_name()?;
-        dir.rename(name, &self.dir, &temp, RenameMode::NoReplace)?;
+        dir.rename(name, &self.dir, &temp, RenameMode::Replace)?;
         Ok(Temp::named(self, temp))
+    }
+
+    /// Moves an object of the work directory to a free name.
+    ///
+    /// # Errors
+    /// EEXIST; those of rename.
+    pub(super) fn rename_to_free(&self, name: &Name, dir: &DirFd, to: &Name) -> Result<()> {
+        match self.dir.rename(name, dir, to, RenameMode::NoReplace) {
+            // Not known to this filesystem. The directory is locked and the upper is ours: it stays free.
+            Err(Errno::EINVAL | Errno::ENOSYS) => match At::child(dir, to).stat() {
+                Err(Errno::ENOENT) => self.dir.rename(name, dir, to, RenameMode::Replace),
+                Ok(_) => Err(Errno::EEXIST),
+                Err(errno) => Err(errno),
+            },
+            result => result,
+        }
     }
 
     pub(super) fn discard(&self, name: &Name) {

@@ -36,6 +36,7 @@ fn defaults() {
         xattr: XattrMode::Auto,
         sync: SyncMode::Auto,
         oci: false,
+        whiteout: None,
         xino: Xino::Auto,
         timeout: None,
         redirects: Redirects {
@@ -142,7 +143,18 @@ fn words_with_meaning() {
         ("fsync=volatile", |p| p.options.sync == SyncMode::Volatile),
         ("oci", |p| p.options.oci),
         ("oci=on", |p| p.options.oci),
-        ("whiteout=wh", |p| p.options.oci),
+        ("whiteout=wh", |p| {
+            p.options.oci && p.options.whiteout == Some(WhiteoutForm::Name)
+        }),
+        ("oci=on,whiteout=xattr", |p| {
+            p.options.oci && p.options.whiteout == Some(WhiteoutForm::Attribute)
+        }),
+        ("whiteout=char", |p| {
+            p.options.whiteout == Some(WhiteoutForm::Device)
+        }),
+        ("whiteout=char,whiteout=auto", |p| {
+            p.options.whiteout.is_none()
+        }),
         ("oci=on,whiteout=char", |p| !p.options.oci),
         ("xino=off", |p| p.options.xino == Xino::Off),
         ("xino=on", |p| p.options.xino == Xino::On),
@@ -270,12 +282,7 @@ fn errors_name_the_option() {
 
 #[test]
 fn what_does_not_exist_yet_is_refused() {
-    let both = [
-        "verity=on",
-        "verity=require",
-        "datadir+=/d",
-        "whiteout=xattr",
-    ];
+    let both = ["verity=on", "verity=require", "datadir+=/d"];
     for words in both {
         for parsed in [native(words), compatible(words)] {
             assert!(

@@ -36,6 +36,7 @@ pub(super) struct Collected {
     xattr: Option<XattrMode>,
     sync: SyncMode,
     oci: Option<bool>,
+    whiteout: Option<WhiteoutForm>,
     xino: Xino,
     timeout: Option<Duration>,
     static_nlink: bool,
@@ -142,15 +143,15 @@ impl Collected {
             "oci" => self.oci = Some(said.switch()?),
             "whiteout" => {
                 let forms = [
-                    ("auto", None),
-                    ("wh", Some(true)),
-                    ("char", Some(false)),
-                    ("xattr", None),
+                    ("auto", (None, None)),
+                    ("char", (Some(WhiteoutForm::Device), Some(false))),
+                    ("wh", (Some(WhiteoutForm::Name), Some(true))),
+                    ("xattr", (Some(WhiteoutForm::Attribute), None)),
                 ];
-                self.oci = said.one_of(&forms)?;
-                if said.value == Some(b"xattr") {
-                    self.unsupported.get_or_insert(said.wrong(NOT_YET));
-                }
+                // Who writes `.wh.` names has to read them.
+                let (form, oci) = said.one_of(&forms)?;
+                self.whiteout = form;
+                self.oci = oci.or(self.oci);
             }
             "xino" => {
                 self.xino =
@@ -369,6 +370,7 @@ impl Collected {
             xattr: self.xattr.unwrap_or_default(),
             sync: self.sync,
             oci: self.oci.unwrap_or(mode == Mode::Compatible),
+            whiteout: self.whiteout,
             xino: self.xino,
             timeout: self.timeout,
             redirects,

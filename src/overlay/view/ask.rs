@@ -22,8 +22,10 @@ use crate::sys::stat::FileType;
 pub(in crate::overlay) struct Seen {
     /// What the name means.
     pub resolved: Resolved,
-    /// The upper layer itself has a whiteout of the name.
+    /// The upper layer has a whiteout in the place of the name.
     pub upper_whiteout: bool,
+    /// The upper layer has a `.wh.` file beside the name, and does something with it: it may have the name, too.
+    pub upper_marker: bool,
     /// The redirect of the upper directory.
     pub upper_redirect: Option<Redirect>,
     /// Where the lower parts were found; [`Part::place`] counts from 1 here, 0 is the upper.
@@ -124,6 +126,8 @@ struct Answer {
     redirect: Option<Redirect>,
     /// The layers below are not to be asked, whatever the probe is.
     stop: bool,
+    /// There is a `.wh.` file beside the name.
+    marker: bool,
 }
 
 impl Answer {
@@ -132,6 +136,7 @@ impl Answer {
             probe: Probe::Absent,
             redirect: None,
             stop: false,
+            marker: false,
         }
     }
 }
@@ -172,6 +177,7 @@ impl Overlay {
         if let Some(dir) = self.upper_dir(parent)? {
             let answer = self.ask(&dir, name, From::Upper)?;
             seen.upper_whiteout = matches!(answer.probe, Probe::Whiteout);
+            seen.upper_marker = answer.marker;
             next = step(&mut merge, UPPER, &answer);
             if let Some(redirect) = answer.redirect {
                 if matches!(redirect, Redirect::FromRoot(_)) {
@@ -281,7 +287,8 @@ impl Overlay {
         let at = At::child(dir, name);
         let mut answer = Answer::absent();
         // `.wh.NAME` removes NAME from the layers below its own (3.2).
-        answer.stop = self.rules.has_oci_whiteout(dir, name)?;
+        answer.marker = self.rules.has_oci_whiteout(dir, name)?;
+        answer.stop = answer.marker;
         let stat = match at.stat() {
             Ok(stat) => stat,
             // A layer that cannot have so long a name does not have it (2.1).
@@ -328,6 +335,9 @@ impl Overlay {
                 metacopy: false,
             },
         };
+        // It hides what has this name below, not what a redirect or the data of a metacopy leads to.
+        let leads_below = matches!(answer.probe, Probe::NonDir { metacopy: true, .. });
+        answer.stop &= !leads_below && answer.redirect.is_none();
         if self.overrides.is_some() {
             match &mut answer.probe {
                 Probe::NonDir { stat, .. } | Probe::Dir { stat, .. } => {

@@ -1,7 +1,9 @@
 //! What the upper layer changes: a walk over the upper alone, so the cost is that of the changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::layer::mark;
 use crate::overlay::Overlay;
 use crate::overlay::node::Node;
 use crate::sys::dir::DirFd;
@@ -52,7 +54,7 @@ impl Overlay {
         let Some(dir) = self.upper_dir(node)? else {
             return Ok(());
         };
-        for name in names(&dir)? {
+        for name in self.changed_names(&dir)? {
             let mut child_path = path.clone();
             if !child_path.is_empty() {
                 child_path.push(b'/');
@@ -89,13 +91,17 @@ impl Overlay {
         }
         Ok(())
     }
-}
 
-fn names(dir: &DirFd) -> Result<Vec<Name>> {
-    let mut names = Vec::new();
-    dir.at().open_dir_file()?.for_each_entry(|entry| {
-        names.push(Name::new(entry.name)?);
-        Ok(())
-    })?;
-    Ok(names)
+    /// The names that an upper directory says something of, each once.
+    fn changed_names(&self, dir: &DirFd) -> Result<BTreeSet<Name>> {
+        let mut names = BTreeSet::new();
+        dir.at().open_dir_file()?.for_each_entry(|entry| {
+            let of_mark = mark::oci_target(entry.name).filter(|_| self.rules.oci);
+            if let Some(name) = of_mark.unwrap_or(Some(entry.name)) {
+                names.insert(Name::new(name)?);
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
 }

@@ -221,7 +221,7 @@ impl Overlay {
                 dir: &dir,
                 dev: upper.dev,
                 layer: LayerAt::Upper,
-                xattr_whiteouts: false,
+                xattr_whiteouts: self.rules.of_dir(dir.at())?.xattr_whiteouts,
                 more: !lowers.is_empty(),
                 impure: node.is_impure(),
                 has_lower: node.has_lower(),
