@@ -9,11 +9,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
-    PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
 use super::convert;
@@ -469,25 +469,22 @@ impl Filesystem for Adapter {
         empty(run(|| self.overlay.fsync(handle(fh), datasync)), reply);
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // The kernel shares its copy between opens until a name changes. Who loses it midway goes on here.
-        let shared = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-        match run(|| self.overlay.opendir(node(ino))) {
-            Ok(handle) => reply.opened(FileHandle(handle.0 << 1), shared),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // The kernel goes on without asking again: opens of directories cost nothing, and its copy of a listing is
+        // shared by all until a name changes.
+        reply.error(fuser::Errno::ENOSYS);
     }
 
     fn readdir(
         &self,
         _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
+        ino: INodeNo,
+        _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
         let result = run(|| {
-            self.overlay.readdir(handle(fh), offset, |entry| {
+            self.overlay.readdir(node(ino), offset, |entry| {
                 let name = OsStr::from_bytes(entry.name);
                 !reply.add(
                     INodeNo(entry.ino),
@@ -506,14 +503,14 @@ impl Filesystem for Adapter {
     fn readdirplus(
         &self,
         _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
+        ino: INodeNo,
+        _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         let result = run(|| {
             self.overlay
-                .readdirplus(handle(fh), offset, |dirent, entry| {
+                .readdirplus(node(ino), offset, |dirent, entry| {
                     let (attr, ttl) = match entry {
                         Some(entry) => (
                             convert::entry_attr(entry.id, &entry.attr),
@@ -538,30 +535,15 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn releasedir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        let result = run(|| {
-            self.overlay.releasedir(handle(fh));
-            Ok(())
-        });
-        empty(result, reply);
-    }
-
     fn fsyncdir(
         &self,
         _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
+        ino: INodeNo,
+        _fh: FileHandle,
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        empty(run(|| self.overlay.fsyncdir(handle(fh), datasync)), reply);
+        empty(run(|| self.overlay.fsyncdir(node(ino), datasync)), reply);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {

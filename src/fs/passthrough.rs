@@ -185,7 +185,7 @@ impl Passthrough {
     }
 }
 
-/// Handles of files carry their I/O mode in the lowest bit; those of directories have it clear.
+/// Handles carry their I/O mode in the lowest bit.
 pub fn handle(fh: FileHandle) -> HandleId {
     HandleId(fh.0 >> 1)
 }

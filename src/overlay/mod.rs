@@ -6,8 +6,8 @@
 //! What does not live here: the formats on disk ([`crate::layer`]), system calls ([`crate::sys`]), the
 //! talk with the FUSE kernel ([`crate::fs`]).
 //!
-//! - [`view`]: what the tree looks like. `lookup forget getattr statfs readlink opendir readdir
-//!   readdirplus releasedir read lseek fsync fsyncdir release getxattr listxattr changes`
+//! - [`view`]: what the tree looks like. `lookup forget getattr statfs readlink readdir
+//!   readdirplus read lseek fsync fsyncdir release getxattr listxattr changes`
 //! - [`change`]: what changes it. `create mkdir mknod symlink link unlink rmdir rename setattr open write
 //!   fallocate copy_file_range setxattr removexattr`, and the inode flags
 //! - [`node`]: what is remembered of an inode
@@ -43,6 +43,7 @@ use std::sync::Arc;
 use self::change::workdir::WorkDir;
 use self::node::handle::HandleTable;
 use self::node::identity::Identity;
+use self::node::listing::Midway;
 use self::node::reaper::Reaper;
 use self::node::table::NodeTable;
 use self::node::{Node, rank};
@@ -63,6 +64,7 @@ pub struct Overlay {
     root: Arc<Node>,
     table: Arc<NodeTable>,
     handles: HandleTable,
+    midway: Midway,
     reaper: Reaper,
     identity: Identity,
     topology: RwLock<(), { rank::TOPOLOGY }>,

@@ -9,6 +9,7 @@ use super::change::workdir::WorkDir;
 use super::node::fds::FdCache;
 use super::node::handle::HandleTable;
 use super::node::identity::Identity;
+use super::node::listing::Midway;
 use super::node::reaper::Reaper;
 use super::node::table::NodeTable;
 use super::node::{Lower, LowerDir, NewNode, Node, Place};
@@ -146,6 +147,7 @@ impl Overlay {
             rules,
             marks,
             handles: HandleTable::default(),
+            midway: Midway::default(),
             reaper: Reaper::start(),
             topology: RwLock::default(),
             creds: Creds::current(),

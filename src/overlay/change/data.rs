@@ -72,7 +72,7 @@ impl Overlay {
         backing: Backing,
         stat: Stat,
     ) -> Opened {
-        let handle = self.handles.insert_file(FileHandle {
+        let handle = self.handles.insert(FileHandle {
             node,
             running,
             mode,
@@ -96,7 +96,7 @@ impl Overlay {
         offset: u64,
         kill_set_id: bool,
     ) -> Result<usize> {
-        let handle = self.handles.file(handle)?;
+        let handle = self.handles.get(handle)?;
         let file = self.backing(&handle)?;
         if kill_set_id {
             self.kill_set_id(&handle.node)?;
@@ -115,7 +115,7 @@ impl Overlay {
         (offset, len): (u64, u64),
         kill_set_id: bool,
     ) -> Result<()> {
-        let handle = self.handles.file(handle)?;
+        let handle = self.handles.get(handle)?;
         let file = self.backing(&handle)?;
         if kill_set_id {
             self.kill_set_id(&handle.node)?;
@@ -134,7 +134,7 @@ impl Overlay {
         len: u64,
         kill_set_id: bool,
     ) -> Result<usize> {
-        let (from, to) = (self.handles.file(from)?, self.handles.file(to)?);
+        let (from, to) = (self.handles.get(from)?, self.handles.get(to)?);
         if !to.mode.write {
             return Err(Errno::EBADF);
         }

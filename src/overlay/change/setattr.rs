@@ -114,7 +114,7 @@ impl Overlay {
     }
 
     fn truncate(&self, node: &Arc<Node>, size: u64, handle: Option<HandleId>) -> Result<()> {
-        if let Some(handle) = handle.and_then(|handle| self.handles.file(handle).ok())
+        if let Some(handle) = handle.and_then(|handle| self.handles.get(handle).ok())
             && handle.mode.write
         {
             return self.backing(&handle)?.truncate(size);

@@ -1,12 +1,11 @@
-//! Open files and directories.
+//! Open files. Directories are read without being opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Node, rank};
-use crate::overlay::node::listing::Listing;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::RwLock;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
@@ -69,69 +68,32 @@ impl Drop for Running {
     }
 }
 
-/// An open directory.
-#[derive(Debug)]
-pub struct DirHandle {
-    /// The node.
-    pub node: Arc<Node>,
-    /// The entries as of the last rewind (8.3).
-    pub listing: Mutex<Option<Arc<Listing>>, { rank::LEAF }>,
-}
-
-#[derive(Clone, Debug)]
-enum Handle {
-    File(Arc<FileHandle>),
-    Dir(Arc<DirHandle>),
-}
-
 /// All open handles.
 #[derive(Debug, Default)]
 pub struct HandleTable {
-    shards: [RwLock<HashMap<HandleId, Handle>, { rank::LEAF }>; SHARDS],
+    shards: [RwLock<HashMap<HandleId, Arc<FileHandle>>, { rank::LEAF }>; SHARDS],
     next: AtomicU64,
 }
 
 impl HandleTable {
-    fn shard(&self, id: HandleId) -> &RwLock<HashMap<HandleId, Handle>, { rank::LEAF }> {
+    fn shard(&self, id: HandleId) -> &RwLock<HashMap<HandleId, Arc<FileHandle>>, { rank::LEAF }> {
         &self.shards[id.0 as usize % SHARDS]
     }
 
-    fn insert(&self, handle: Handle) -> HandleId {
-        let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
-        self.shard(id).write().insert(id, handle);
-        id
-    }
-
     /// Keeps an open file.
-    pub fn insert_file(&self, handle: FileHandle) -> HandleId {
-        self.insert(Handle::File(Arc::new(handle)))
-    }
-
-    /// Keeps an open directory.
-    pub fn insert_dir(&self, handle: DirHandle) -> HandleId {
-        self.insert(Handle::Dir(Arc::new(handle)))
+    pub fn insert(&self, handle: FileHandle) -> HandleId {
+        let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
+        self.shard(id).write().insert(id, Arc::new(handle));
+        id
     }
 
     /// An open file.
     ///
     /// # Errors
     /// EBADF.
-    pub fn file(&self, id: HandleId) -> Result<Arc<FileHandle>> {
-        match self.shard(id).read().get(&id) {
-            Some(Handle::File(handle)) => Ok(handle.clone()),
-            _ => Err(Errno::EBADF),
-        }
-    }
-
-    /// An open directory.
-    ///
-    /// # Errors
-    /// EBADF.
-    pub fn dir(&self, id: HandleId) -> Result<Arc<DirHandle>> {
-        match self.shard(id).read().get(&id) {
-            Some(Handle::Dir(handle)) => Ok(handle.clone()),
-            _ => Err(Errno::EBADF),
-        }
+    pub fn get(&self, id: HandleId) -> Result<Arc<FileHandle>> {
+        let shard = self.shard(id).read();
+        shard.get(&id).cloned().ok_or(Errno::EBADF)
     }
 
     /// Lets go of a handle; the fd is closed after the lock is gone.

@@ -5,7 +5,13 @@
 //! in every listing of the directory, whatever was added or removed between them (22.5).
 
 use std::hash::{DefaultHasher, Hasher};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Weak};
 
+use lru::LruCache;
+
+use super::{Node, NodeId, rank};
+use crate::sync::Mutex;
 use crate::sys::stat::FileType;
 
 /// One entry of a listing.
@@ -92,6 +98,11 @@ impl Listing {
         (0..self.len()).filter_map(|at| self.get(at))
     }
 
+    /// The offset that nothing is behind. The listing must have been put in order.
+    pub fn last(&self) -> u64 {
+        self.entries.last().map_or(DOTS, |entry| entry.cookie)
+    }
+
     /// Puts the entries in the order of their cookies, once all are there; positions change.
     pub fn sort(&mut self) {
         // The rare names that share a cookie get the next free ones; names decide, so that it is the same each time.
@@ -111,6 +122,44 @@ impl Listing {
         if let Some(entry) = self.entries.get_mut(at) {
             entry.ino = ino;
         }
+    }
+}
+
+/// How many directories may be read at once without being listed again in the middle.
+const MIDWAY: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+type Reading = (Weak<Node>, Arc<Listing>);
+
+/// The listings of directories that somebody has begun to read: who goes on finds what he began with (8.3).
+#[derive(Debug)]
+pub struct Midway(Mutex<LruCache<NodeId, Reading>, { rank::LEAF }>);
+
+impl Default for Midway {
+    fn default() -> Midway {
+        Midway(Mutex::new(LruCache::new(MIDWAY)))
+    }
+}
+
+impl Midway {
+    /// Somebody has read the first entries of a listing.
+    pub fn begin(&self, node: &Arc<Node>, listing: &Arc<Listing>) {
+        let reading = (Arc::downgrade(node), listing.clone());
+        let before = self.0.lock().push(node.id, reading);
+        drop(before);
+    }
+
+    /// What was begun, unless too much else was meanwhile.
+    pub fn get(&self, node: &Arc<Node>) -> Option<Arc<Listing>> {
+        let mut all = self.0.lock();
+        let (whose, listing) = all.get(&node.id)?;
+        // Ids come back; the weak pointer keeps the address from doing so.
+        (whose.as_ptr() == Arc::as_ptr(node)).then(|| listing.clone())
+    }
+
+    /// Somebody has come to the end.
+    pub fn end(&self, node: &Arc<Node>) {
+        let ended = self.0.lock().pop(&node.id);
+        drop(ended);
     }
 }
 

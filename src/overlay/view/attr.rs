@@ -36,7 +36,7 @@ impl Overlay {
     pub fn getattr(&self, id: NodeId, handle: Option<HandleId>) -> Result<Attr> {
         let node = self.table.get(id)?;
         // An open file that shows the current object answers without a walk to its name.
-        if let Some(file) = handle.and_then(|handle| self.handles.file(handle).ok()) {
+        if let Some(file) = handle.and_then(|handle| self.handles.get(handle).ok()) {
             let backing = file.backing.read().clone();
             if backing.lower != node.has_upper_data() && !node.is_metacopy() {
                 let (file, disk) = (backing.file.at(), backing.file.stat()?);

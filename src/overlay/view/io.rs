@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::overlay::Overlay;
-use crate::overlay::node::Node;
 use crate::overlay::node::handle::{Backing, FileHandle, HandleId};
+use crate::overlay::node::{Node, NodeId};
 use crate::overlay::options::SyncMode;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
@@ -82,7 +82,7 @@ impl Overlay {
     /// # Errors
     /// EBADF; those of pread.
     pub fn read(&self, handle: HandleId, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let handle = self.handles.file(handle)?;
+        let handle = self.handles.get(handle)?;
         self.backing(&handle)?.read_at(buf, offset)
     }
 
@@ -91,7 +91,7 @@ impl Overlay {
     /// # Errors
     /// ENXIO beyond the end; EBADF.
     pub fn lseek(&self, handle: HandleId, offset: u64, whence: Seek) -> Result<u64> {
-        let handle = self.handles.file(handle)?;
+        let handle = self.handles.get(handle)?;
         let file = self.backing(&handle)?;
         match whence {
             Seek::Data => file.seek_data(offset),
@@ -105,7 +105,7 @@ impl Overlay {
     /// # Errors
     /// EBADF; those of fsync.
     pub fn fsync(&self, handle: HandleId, data_only: bool) -> Result<()> {
-        let handle = self.handles.file(handle)?;
+        let handle = self.handles.get(handle)?;
         let file = self.backing(&handle)?;
         if self.sync == SyncMode::Volatile || handle.backing.read().lower {
             return Ok(());
@@ -116,13 +116,13 @@ impl Overlay {
     /// Forces a directory to disk.
     ///
     /// # Errors
-    /// EBADF; those of fsync.
-    pub fn fsyncdir(&self, handle: HandleId, data_only: bool) -> Result<()> {
-        let handle = self.handles.dir(handle)?;
-        if self.sync == SyncMode::Volatile || handle.node.is_orphan() {
+    /// ENOTDIR; those of fsync.
+    pub fn fsyncdir(&self, id: NodeId, data_only: bool) -> Result<()> {
+        let node = self.dir_node(id)?;
+        if self.sync == SyncMode::Volatile || node.is_orphan() {
             return Ok(());
         }
-        match self.upper_dir(&handle.node)? {
+        match self.upper_dir(&node)? {
             Some(dir) => dir.at().open_dir_file()?.sync(data_only),
             None => Ok(()),
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::layer::mark;
 use crate::overlay::Overlay;
-use crate::overlay::node::handle::{DirHandle, HandleId};
 use crate::overlay::node::listing::{DOTS, Listed, Listing};
 use crate::overlay::node::{DirState, Node, NodeId};
 use crate::overlay::view::lookup::Entry;
@@ -87,37 +86,20 @@ struct Source<'a> {
 }
 
 impl Overlay {
-    /// Opens a directory.
+    /// Gives the entries behind `offset` to `emit` until it answers false. Offset 0 lists afresh; later ones go on
+    /// in the listing of that moment. There is nothing to open: an offset means the same in every listing (22.5).
     ///
     /// # Errors
-    /// ENOTDIR; EACCES where the layers may not be read.
-    pub fn opendir(&self, id: NodeId) -> Result<HandleId> {
-        let node = self.dir_node(id)?;
-        Ok(self.handles.insert_dir(DirHandle {
-            node,
-            listing: Default::default(),
-        }))
-    }
-
-    /// Closes a directory.
-    pub fn releasedir(&self, handle: HandleId) {
-        self.handles.remove(handle);
-    }
-
-    /// Gives the entries behind `offset` to `emit` until it answers false. Offset 0 lists afresh; later
-    /// ones go on in the listing of that moment. An offset means the same to every handle (22.5).
-    ///
-    /// # Errors
-    /// EBADF; those of reading the layers.
+    /// ENOTDIR; EACCES where the layers may not be read; others of reading them.
     pub fn readdir(
         &self,
-        handle: HandleId,
+        id: NodeId,
         offset: u64,
         mut emit: impl FnMut(Dirent<'_>) -> bool,
     ) -> Result<()> {
-        let handle = self.handles.dir(handle)?;
-        let listing = self.listing_of(&handle, offset)?;
-        for dot in dots(&handle.node, offset) {
+        let node = self.dir_node(id)?;
+        let listing = self.listing_of(&node, offset)?;
+        for dot in dots(&node, offset) {
             if !emit(dot) {
                 return Ok(());
             }
@@ -134,16 +116,15 @@ impl Overlay {
     /// come without one, and so does a name that cannot be looked up; one that has gone meanwhile is left out.
     ///
     /// # Errors
-    /// EBADF; those of reading the layers.
+    /// As [`Overlay::readdir`].
     pub fn readdirplus(
         &self,
-        handle: HandleId,
+        id: NodeId,
         offset: u64,
         mut emit: impl FnMut(Dirent<'_>, Option<Entry>) -> bool,
     ) -> Result<()> {
-        let handle = self.handles.dir(handle)?;
-        let node = &handle.node;
-        let listing = self.listing_of(&handle, offset)?;
+        let node = &self.dir_node(id)?;
+        let listing = self.listing_of(node, offset)?;
         for dot in dots(node, offset) {
             if !emit(dot, None) {
                 return Ok(());
@@ -171,17 +152,23 @@ impl Overlay {
         Ok(())
     }
 
-    fn listing_of(&self, handle: &DirHandle, offset: u64) -> Result<Arc<Listing>> {
-        if offset > 0
-            && let Some(listing) = handle.listing.lock().clone()
-        {
-            return Ok(listing);
-        }
-        let listing = {
-            let state = handle.node.dir.read();
-            self.list(&handle.node, &state)?
+    fn listing_of(&self, node: &Arc<Node>, offset: u64) -> Result<Arc<Listing>> {
+        let begun = (offset > 0).then(|| self.midway.get(node)).flatten();
+        let listing = match begun {
+            Some(listing) => listing,
+            None => {
+                let listing = {
+                    let state = node.dir.read();
+                    self.list(node, &state)?
+                };
+                self.midway.begin(node, &listing);
+                listing
+            }
         };
-        *handle.listing.lock() = Some(listing.clone());
+        // Whoever is told that nothing follows asks no more.
+        if offset >= listing.last() {
+            self.midway.end(node);
+        }
         Ok(listing)
     }
 
