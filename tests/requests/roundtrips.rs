@@ -34,10 +34,11 @@ fn list(mount: &Path, path: &str) {
     }
 }
 
-/// In this order on one mount: later rows find warm what earlier ones met. What costs more than it seems to: a change of
-/// a name makes the kernel ask for the attributes of the directory again before the next one (GETATTR), a read makes it
-/// ask for the access time once, and the first write after new attributes asks for capabilities (GETXATTR). STATX and
-/// FLUSH are refused and never asked again.
+/// In this order on one mount: later rows find warm what earlier ones met.
+///
+/// A change of a name makes the kernel ask for the attributes of the directory again before the next one (GETATTR), a
+/// read makes it ask for the access time once, the first write after new attributes asks for capabilities (GETXATTR);
+/// STATX and FLUSH are refused, and never asked again.
 const ROWS: &[Row] = &[
     row(
         "stat of a name, first",
