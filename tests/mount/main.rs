@@ -11,6 +11,8 @@ mod create;
 mod flags;
 mod identity;
 mod io;
+mod killed;
+mod lesser;
 mod merge;
 mod openfiles;
 mod owners;

@@ -122,24 +122,29 @@ impl Scratch {
         if rustix::fs::statfs(&at).is_ok_and(|s| s.f_type == EXT4_MAGIC) {
             return Ok(at);
         }
-        let image = self.root.join(format!("{name}.img"));
-        let file = fs::File::create(&image).expect("create the image");
-        file.set_len(512 << 20).expect("size the image");
-        run(
-            "mkfs.ext4",
-            &["-q", "-F", "-N", "200000", &image.to_string_lossy()],
-        )?;
-        run(
-            "mount",
-            &[
-                "-o",
-                "loop",
-                &image.to_string_lossy(),
-                &at.to_string_lossy(),
-            ],
-        )?;
+        let image = self.image(&format!("{name}.img"), 512 << 20);
+        let image = image.to_string_lossy();
+        run("mkfs.ext4", &["-q", "-F", "-N", "200000", &image])?;
+        self.mounted(name, &["mount", "-o", "loop", &image])
+    }
+
+    /// Mounts at `name` by this command, to which the mount point is added; unmounted at the end.
+    pub fn mounted(&mut self, name: &str, command: &[&str]) -> Result<PathBuf, String> {
+        let at = self.root.join(name);
+        fs::create_dir_all(&at).expect("create a mount point");
+        let (program, args) = command.split_first().expect("a command");
+        let target = at.to_string_lossy().into_owned();
+        run(program, &[args, &[&target]].concat())?;
         self.mounts.push(at.clone());
         Ok(at)
+    }
+
+    /// A file of zeros of this size, to hold a filesystem.
+    pub fn image(&self, name: &str, bytes: u64) -> PathBuf {
+        let image = self.root.join(name);
+        let file = fs::File::create(&image).expect("create the image");
+        file.set_len(bytes).expect("size the image");
+        image
     }
 
     fn mount_tmpfs(&mut self, at: &Path, size: &str) {
