@@ -67,6 +67,25 @@ fn a_cut_through_an_open_file() {
 }
 
 #[test]
+fn what_has_no_size_is_not_copied_up_to_be_cut() {
+    over(|l| {
+        l.dir("d").fifo("fifo");
+    })
+    .test(|v| {
+        let size = Some(0);
+        assert_eq!(
+            code(v.setattr("d", SetAttr { size, ..KEEP })),
+            Errno::EISDIR
+        );
+        assert_eq!(
+            code(v.setattr("fifo", SetAttr { size, ..KEEP })),
+            Errno::ENXIO
+        );
+        assert_eq!(v.upper_paths(), [""; 0]);
+    });
+}
+
+#[test]
 fn t098_set_id_bits_go_when_a_stranger_writes() {
     over(|l| {
         for name in ["write", "cut", "open", "kept", "locking"] {

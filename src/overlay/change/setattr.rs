@@ -8,6 +8,7 @@ use crate::overlay::Overlay;
 use crate::overlay::node::handle::HandleId;
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::view::attr::Attr;
+use crate::overlay::view::io::check_regular;
 use crate::overlay::view::overrides::LayerAt;
 use crate::sys::at::{At, OpenMode, SetTime};
 use crate::sys::errno::{Errno, Result};
@@ -56,6 +57,9 @@ impl Overlay {
     pub fn setattr(&self, id: NodeId, set: SetAttr, handle: Option<HandleId>) -> Result<Attr> {
         let node = self.table.get(id)?;
         self.work()?;
+        if set.size.is_some() {
+            check_regular(&node)?;
+        }
         // Setting the times to now is what writing does, and adding is writing.
         let touches = set.perm.is_none()
             && set.uid.is_none()
