@@ -1,6 +1,6 @@
 //! One trace on both: each step is done by the overlay and by the model, and what they say must be the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 
 use plyfs::layer::idmap::ShownId;
@@ -31,11 +31,13 @@ pub struct Open {
 
 /// A directory that the trace holds open, and what was read since the last rewind.
 pub struct OpenDir {
-    pub handle: HandleId,
+    pub node: NodeId,
     pub id: Id,
     pub offset: u64,
-    /// The names at the rewind.
-    pub before: Vec<String>,
+    /// The entries at the rewind.
+    pub before: BTreeMap<String, Id>,
+    /// All names since the rewind.
+    pub ever: BTreeSet<String>,
     pub got: Vec<String>,
 }
 
@@ -149,7 +151,7 @@ impl Pair<'_> {
                 Ok(())
             }
             Op::CloseDir(slot) => {
-                self.close_dir(*slot);
+                self.dirs[*slot] = None;
                 Ok(())
             }
             Op::Forget(path) => {

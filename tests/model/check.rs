@@ -5,6 +5,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use plyfs::overlay::node::NodeId;
+use plyfs::overlay::view::attr::Attr;
+use plyfs::overlay::view::list::Dirent;
+use plyfs::overlay::view::lookup::Entry;
+use plyfs::sys::errno::Result as Answer;
 use plyfs::sys::stat::FileType;
 
 use crate::act::{OpenDir, Pair, Wrong, same_data};
@@ -12,44 +16,46 @@ use crate::draw::{SLOTS, Slot};
 use crate::inprocess::client::flags;
 use crate::model::{Id, Kind, ROOT};
 
+/// An entry of a listing, with what a lookup said of it.
+type Met = (String, Option<(NodeId, Attr)>);
+
 impl Pair<'_> {
     pub fn open_dir(&mut self, path: &str, slot: Slot) -> Result<(), Wrong> {
+        self.dirs[slot] = None;
         let Ok(id) = self.model.find(path) else {
             return Ok(());
         };
-        if !self.model.get(id).is_dir() {
-            return Ok(());
+        if self.model.get(id).is_dir() {
+            let node = self.client().id(path).map_err(|e| format!("{e:?}"))?;
+            self.dirs[slot] = Some(OpenDir {
+                node,
+                id,
+                offset: 0,
+                before: BTreeMap::new(),
+                ever: BTreeSet::new(),
+                got: Vec::new(),
+            });
         }
-        self.close_dir(slot);
-        let client = self.client();
-        let handle = client
-            .id(path)
-            .and_then(|node| client.overlay.opendir(node));
-        self.dirs[slot] = Some(OpenDir {
-            handle: handle.map_err(|e| format!("{e:?}"))?,
-            id,
-            offset: 0,
-            before: Vec::new(),
-            got: Vec::new(),
-        });
         Ok(())
     }
 
-    pub fn close_dir(&mut self, slot: Slot) {
-        if let Some(dir) = self.dirs[slot].take() {
-            self.client().overlay.releasedir(dir.handle);
+    /// Notes what names the open directories have now.
+    pub fn note_names(&mut self) {
+        for dir in self.dirs.iter_mut().flatten() {
+            dir.ever.extend(self.model.children(dir.id).into_keys());
         }
     }
 
-    /// Some entries. Since the last rewind: no name twice, none that was not there then, and in the end all that were
-    /// there then and still are (8.3).
+    /// Some entries. Since the last rewind: no name twice, none that was never there, and in the end all that were
+    /// there all the time (8.3).
     pub fn read_dir(&mut self, slot: Slot, count: usize, plus: bool) -> Result<(), Wrong> {
         let Some(mut dir) = self.dirs[slot].take() else {
             return Ok(());
         };
         let now = self.model.children(dir.id);
         if dir.offset == 0 {
-            dir.before = now.keys().cloned().collect();
+            dir.before = now.clone();
+            dir.ever = now.keys().cloned().collect();
             dir.got.clear();
         }
         let entries = self.some_entries(&mut dir, count, plus);
@@ -64,52 +70,38 @@ impl Pair<'_> {
                 dir.got.push(name);
             }
         }
-        let distinct: BTreeSet<_> = dir.got.iter().collect();
-        if distinct.len() != dir.got.len() || !dir.got.iter().all(|name| dir.before.contains(name))
-        {
-            return Err(format!("listed {:?} of {:?}", dir.got, dir.before));
+        let distinct: BTreeSet<_> = dir.got.iter().cloned().collect();
+        if distinct.len() != dir.got.len() || !distinct.is_subset(&dir.ever) {
+            return Err(format!("listed {:?} of {:?}", dir.got, dir.ever));
         }
-        let lost = |name: &&String| now.contains_key(*name) && !dir.got.contains(name);
-        if ended && dir.before.iter().any(|name| lost(&name)) {
+        let lost =
+            |(name, id): &(&String, &Id)| now.get(*name) == Some(id) && !distinct.contains(*name);
+        if ended && dir.before.iter().any(|entry| lost(&entry)) {
             return Err(format!("listed only {:?} of {:?}", dir.got, dir.before));
         }
         self.dirs[slot] = Some(dir);
         Ok(())
     }
 
-    #[allow(clippy::type_complexity)] // Names with what a lookup said, for one caller.
-    fn some_entries(
-        &self,
-        dir: &mut OpenDir,
-        count: usize,
-        plus: bool,
-    ) -> plyfs::sys::errno::Result<Vec<(String, Option<(NodeId, plyfs::overlay::view::attr::Attr)>)>>
-    {
+    fn some_entries(&self, dir: &mut OpenDir, count: usize, plus: bool) -> Answer<Vec<Met>> {
         let client = self.client();
         let mut entries = Vec::new();
         let mut next = dir.offset;
-        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        if plus {
-            client
+        let mut take = |entry: Dirent<'_>, found: Option<Entry>| {
+            if entries.len() == count {
+                return false;
+            }
+            next = entry.next;
+            let found = found.map(|found| client.met(found));
+            let name = String::from_utf8_lossy(entry.name).into_owned();
+            entries.push((name, found.map(|found| (found.id, found.attr))));
+            true
+        };
+        match plus {
+            true => client.overlay.readdirplus(dir.node, dir.offset, take)?,
+            false => client
                 .overlay
-                .readdirplus(dir.handle, dir.offset, |entry, found| {
-                    if entries.len() == count {
-                        return false;
-                    }
-                    next = entry.next;
-                    let found = found.map(|found| client.met(found));
-                    entries.push((text(entry.name), found.map(|found| (found.id, found.attr))));
-                    true
-                })?;
-        } else {
-            client.overlay.readdir(dir.handle, dir.offset, |entry| {
-                if entries.len() == count {
-                    return false;
-                }
-                next = entry.next;
-                entries.push((text(entry.name), None));
-                true
-            })?;
+                .readdir(dir.node, dir.offset, |entry| take(entry, None))?,
         }
         dir.offset = next;
         Ok(entries)
@@ -155,7 +147,7 @@ impl Pair<'_> {
     pub fn let_go(&mut self) {
         for slot in 0..SLOTS {
             self.close(slot);
-            self.close_dir(slot);
+            self.dirs[slot] = None;
         }
     }
 
@@ -256,7 +248,7 @@ impl Pair<'_> {
         let client = self.client();
         let names = client.xattrs_of(node).map_err(|e| format!("{e:?}"))?;
         let read = |name: String| Ok((name.clone(), client.xattr_of(node, &name)?));
-        let got: plyfs::sys::errno::Result<BTreeMap<_, _>> = names.into_iter().map(read).collect();
+        let got: Answer<BTreeMap<_, _>> = names.into_iter().map(read).collect();
         let (expected, got) = (
             &self.model.get(id).xattrs,
             got.map_err(|e| format!("{e:?}"))?,

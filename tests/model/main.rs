@@ -33,7 +33,7 @@ use watch::Watch;
 
 #[test]
 fn the_overlay_is_the_model() {
-    compare_in_all("plain", 128, DirRename::Refused, |_| {});
+    compare_in_all("plain", 96, DirRename::Refused, |_| {});
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn the_overlay_is_the_model_where_directories_are_redirected() {
 
 #[test]
 fn the_overlay_is_the_model_where_directories_are_copied_to_be_renamed() {
-    compare_in_all("rename_dir=copy", 48, DirRename::Copied, |o| {
+    compare_in_all("rename_dir=copy", 32, DirRename::Copied, |o| {
         o.rename_copy_limit = Some(1 << 20)
     });
 }
@@ -148,6 +148,7 @@ fn tell(
                 let op = spots.at(|spot| pair.path(&spot));
                 watch.step(&op);
                 pair.step(&op).map_err(|wrong| format!("{op:?}: {wrong}"))?;
+                pair.note_names();
             }
             pair.let_go();
             Ok(())

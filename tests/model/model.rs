@@ -437,10 +437,8 @@ impl Model {
             self.copy_all(child);
         }
         self.copy_up(top);
-        let object = self.get_mut(top);
-        if object.is_dir() && object.lower > 0 {
-            // A pure directory has a number of its own (7.2).
-            (object.lower, object.ino) = (0, None);
+        if self.get(top).is_dir() {
+            self.get_mut(top).lower = 0;
         }
     }
 
