@@ -38,7 +38,7 @@ pub mod node;
 pub mod options;
 pub mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use self::change::workdir::WorkDir;
 use self::node::handle::HandleTable;
@@ -55,6 +55,7 @@ use crate::layer::mark::MarkRules;
 use crate::layer::stack::LayerStack;
 use crate::sync::RwLock;
 use crate::sys::creds::Creds;
+use crate::sys::errno::Errno;
 
 pub use self::mount::MountError;
 
@@ -76,6 +77,8 @@ pub struct Overlay {
     marks: Option<Namespace>,
     creds: Creds,
     sync: SyncMode,
+    /// What the upper of a volatile mount failed to write.
+    lost: OnceLock<Errno>,
     /// A directory with a lower part may be renamed, by a redirect.
     redirect_dir: bool,
     /// A directory with a lower part may be renamed by copying up to this many bytes.

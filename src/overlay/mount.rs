@@ -2,7 +2,7 @@
 //! find out what can be written.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Overlay;
 use super::change::workdir::WorkDir;
@@ -152,6 +152,7 @@ impl Overlay {
             topology: RwLock::default(),
             creds: Creds::current(),
             sync: options.sync,
+            lost: OnceLock::new(),
             redirect_dir: options.redirect_dir,
             rename_copy_limit: options.rename_copy_limit,
             static_nlink: options.static_nlink,

@@ -194,6 +194,14 @@ pub fn name_to_handle(dir: BorrowedFd<'_>, path: &CStr, flags: c_int) -> Result<
     Ok((handle.kind, handle.body[..len].to_vec()))
 }
 
+/// sync_file_range(2). Only with `SYNC_FILE_RANGE_WAIT_BEFORE`, which starts no writing.
+pub fn wait_for_writing(fd: BorrowedFd<'_>, offset: i64, len: i64) -> Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE;
+    // SAFETY: the call takes numbers only.
+    let ret = unsafe { libc::sync_file_range(fd.as_raw_fd(), offset, len, flags) };
+    check(ret.into()).map(drop)
+}
+
 /// Size of `struct fsxattr` in bytes.
 pub const FSXATTR_BYTES: usize = 28;
 /// `_IOR('X', 31, struct fsxattr)` and `_IOW('X', 32, struct fsxattr)`

@@ -162,6 +162,17 @@ impl FileFd {
         Ok(())
     }
 
+    /// Has the filesystem failed to write something of this file since it was opened, or before and nobody was
+    /// told? Told once. Nothing is written for the question, and nothing is waited for.
+    ///
+    /// # Errors
+    /// That of the failed write.
+    pub fn check_written(&self) -> Result<()> {
+        // No file has data there; the error is that of the whole file.
+        const BEYOND: i64 = 1 << 62;
+        super::ffi::wait_for_writing(self.as_fd(), BEYOND, 1)
+    }
+
     /// syncfs(2): the whole filesystem.
     ///
     /// # Errors

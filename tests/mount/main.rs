@@ -22,4 +22,5 @@ mod redirect;
 mod remove;
 mod rename;
 mod stress;
+mod volatile;
 mod whole;

@@ -129,7 +129,7 @@ impl Overlay {
     ) -> Result<(Entry, Opened)> {
         let mode = OpenMode {
             truncate: false,
-            ..OpenMode::from_raw(flags)
+            ..self.open_mode(flags)
         };
         let new = New::File {
             perm: perm & 0o7777,

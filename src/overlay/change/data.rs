@@ -33,7 +33,7 @@ impl Overlay {
     /// EISDIR, EROFS, EACCES, ETXTBSY, those of copying up.
     pub fn open(&self, id: NodeId, flags: i32, kill_set_id: bool) -> Result<Opened> {
         let node = self.table.get(id)?;
-        let mode = OpenMode::from_raw(flags);
+        let mode = self.open_mode(flags);
         check_regular(&node)?;
         if mode.write || mode.truncate {
             self.work()?;

@@ -6,7 +6,7 @@ use crate::overlay::Overlay;
 use crate::overlay::node::handle::{Backing, FileHandle, HandleId};
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::options::SyncMode;
-use crate::sys::at::OpenMode;
+use crate::sys::at::{OpenMode, Sync};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
 use crate::sys::stat::{FileType, Stat};
@@ -21,6 +21,18 @@ pub enum Seek {
 }
 
 impl Overlay {
+    /// How the file of a layer is opened for flags of open(2): a volatile mount ignores O_SYNC (18.2).
+    pub(in crate::overlay) fn open_mode(&self, flags: i32) -> OpenMode {
+        let mode = OpenMode::from_raw(flags);
+        match self.sync {
+            SyncMode::Volatile => OpenMode {
+                sync: Sync::No,
+                ..mode
+            },
+            _ => mode,
+        }
+    }
+
     /// Opens the object that a node shows now and proves it to be the right one: a regular file that
     /// was not replaced behind our back. A lower file is read without touching its access time.
     pub(in crate::overlay) fn open_backing(
@@ -103,14 +115,29 @@ impl Overlay {
     /// does (18.2).
     ///
     /// # Errors
-    /// EBADF; those of fsync.
+    /// EBADF; those of fsync; on a volatile mount for ever that of the first write that was seen to fail.
     pub fn fsync(&self, handle: HandleId, data_only: bool) -> Result<()> {
         let handle = self.handles.get(handle)?;
         let file = self.backing(&handle)?;
-        if self.sync == SyncMode::Volatile || handle.backing.read().lower {
-            return Ok(());
+        let lower = handle.backing.read().lower;
+        if self.sync == SyncMode::Volatile {
+            return self.check_nothing_lost((!lower).then_some(&*file));
         }
-        file.sync(data_only)
+        match lower {
+            true => Ok(()),
+            false => file.sync(data_only),
+        }
+    }
+
+    /// On a volatile mount a caller is not told of the disk, but that data was lost. The kernel knows of every
+    /// file of the filesystem; without syncing all of it, the file in question is what can be asked.
+    fn check_nothing_lost(&self, file: Option<&FileFd>) -> Result<()> {
+        if let Some(Err(errno)) = file.map(FileFd::check_written)
+            && self.lost.set(errno).is_ok()
+        {
+            log::error!("the upper filesystem lost data, no sync succeeds from now on: {errno}");
+        }
+        self.lost.get().map_or(Ok(()), |errno| Err(*errno))
     }
 
     /// Forces a directory to disk.
@@ -119,7 +146,10 @@ impl Overlay {
     /// ENOTDIR; those of fsync.
     pub fn fsyncdir(&self, id: NodeId, data_only: bool) -> Result<()> {
         let node = self.dir_node(id)?;
-        if self.sync == SyncMode::Volatile || node.is_orphan() {
+        if self.sync == SyncMode::Volatile {
+            return self.check_nothing_lost(None);
+        }
+        if node.is_orphan() {
             return Ok(());
         }
         match self.upper_dir(&node)? {
