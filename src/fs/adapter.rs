@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -16,12 +16,12 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
-use super::convert;
+use super::convert::{self, caller, kills_set_id};
+use super::notify::Notify;
 use super::passthrough::{Mode, Passthrough, file_handle, handle, is_passthrough, open_flags};
 use super::reply::{empty, run, written, xattr};
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
-use crate::overlay::change::create::Caller;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::NodeId;
@@ -30,7 +30,6 @@ use crate::overlay::view::io::Seek;
 use crate::overlay::view::lookup::Entry;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
-use crate::sys::process;
 use crate::sys::stat::FileType;
 use crate::sys::xattr::XattrMode;
 
@@ -70,6 +69,7 @@ pub struct Adapter {
     acl: bool,
     want_passthrough: bool,
     passthrough: Passthrough,
+    notify: Notify,
 }
 
 impl Adapter {
@@ -81,7 +81,13 @@ impl Adapter {
             ttl: settings.timeout.unwrap_or(FOREVER),
             acl: settings.acl,
             want_passthrough: settings.passthrough,
+            notify: Notify::default(),
         }
+    }
+
+    /// To be connected when there is a session.
+    pub fn notify(&self) -> Notify {
+        self.notify.clone()
     }
 
     /// How long attributes may be kept. Those of a node that shares its number with another are asked for
@@ -114,21 +120,6 @@ impl Adapter {
 
 fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
-}
-
-fn caller(req: &Request, umask: u32) -> Caller {
-    Caller {
-        uid: ShownId(req.uid()),
-        gid: ShownId(req.gid()),
-        umask,
-    }
-}
-
-/// Only the superuser of the first user namespace keeps set-id bits on a file that is cut. The kernel knows
-/// more (CAP_FSETID), but fuser 0.18 does not pass it on.
-fn kills_set_id(req: &Request) -> bool {
-    static CONFINED: LazyLock<bool> = LazyLock::new(process::in_user_namespace);
-    req.uid() != 0 || *CONFINED
 }
 
 thread_local! {
@@ -346,6 +337,9 @@ impl Filesystem for Adapter {
             Ok(opened) => opened,
             Err(errno) => return reply.error(convert::errno(errno)),
         };
+        if opened.modified {
+            self.notify.forget_attributes(ino);
+        }
         let write = OpenMode::from_raw(flags.0).write;
         let register = || reply.open_backing(&*opened.backing.file);
         let mode = self.passthrough.open(node(ino), &opened, write, register);

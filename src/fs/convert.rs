@@ -1,13 +1,17 @@
 //! Values of the overlay as the types of FUSE messages, and back.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{FileAttr, INodeNo, TimeOrNow};
+use fuser::{FileAttr, INodeNo, Request, TimeOrNow};
 
+use crate::layer::idmap::ShownId;
+use crate::overlay::change::create::Caller;
 use crate::overlay::node::NodeId;
 use crate::overlay::view::attr::Attr;
 use crate::sys::at::SetTime;
 use crate::sys::errno::Errno;
+use crate::sys::process;
 use crate::sys::stat::{FileType, Time};
 
 /// An errno for the kernel. ENOSYS would make it give up the operation for good, which is never meant.
@@ -18,6 +22,22 @@ pub fn errno(errno: Errno) -> fuser::Errno {
         errno
     };
     fuser::Errno::from_i32(errno.raw())
+}
+
+/// Who asks.
+pub fn caller(req: &Request, umask: u32) -> Caller {
+    Caller {
+        uid: ShownId(req.uid()),
+        gid: ShownId(req.gid()),
+        umask,
+    }
+}
+
+/// Only the superuser of the first user namespace keeps set-id bits on a file that is cut. The kernel knows
+/// more (CAP_FSETID), but fuser 0.18 does not pass it on.
+pub fn kills_set_id(req: &Request) -> bool {
+    static CONFINED: LazyLock<bool> = LazyLock::new(process::in_user_namespace);
+    req.uid() != 0 || *CONFINED
 }
 
 /// A type of object.

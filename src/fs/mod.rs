@@ -5,6 +5,7 @@
 
 pub mod adapter;
 mod convert;
+mod notify;
 mod passthrough;
 mod reply;
 pub mod session;

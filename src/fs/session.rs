@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 
+use super::adapter::Adapter;
 use crate::overlay::options::{Atime, MountFlags};
 use crate::sys::errno::Errno;
 use crate::sys::fusermount::HelperError;
@@ -100,17 +101,21 @@ impl Mounted {
     ///
     /// # Errors
     /// When the kernel and the filesystem do not agree; the mount is gone then.
-    pub fn serve<F: fuser::Filesystem>(self, filesystem: F) -> Result<Session<F>, SessionError> {
+    pub fn serve(self, filesystem: Adapter) -> Result<Session<Adapter>, SessionError> {
+        let notify = filesystem.notify();
         let mut config = fuser::Config::default();
         config.n_threads = Some(self.threads);
         // Who may enter was decided by the mount (allow_other) and by default_permissions, which know user
         // namespaces; fuser's own check compares plain uids and would answer EACCES in them.
         config.acl = fuser::SessionACL::All;
         match fuser::Session::from_fd(filesystem, self.device, fuser::SessionACL::All, config) {
-            Ok(inner) => Ok(Session {
-                inner,
-                point: self.point,
-            }),
+            Ok(inner) => {
+                notify.connect(inner.notifier());
+                Ok(Session {
+                    inner,
+                    point: self.point,
+                })
+            }
             Err(error) => {
                 if let Err(errno) = self.point.unmount() {
                     log::error!("cannot take the mount away again: {errno}");

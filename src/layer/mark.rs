@@ -131,25 +131,19 @@ impl MarkRules {
         Ok(marks)
     }
 
-    /// The redirect of an object that is marked with one.
+    /// The redirect of an object that is marked with one. Whether it may be followed is not asked here.
     ///
     /// # Errors
-    /// EPERM where redirects are not followed; EINVAL and EACCES for malformed ones.
+    /// EINVAL and EACCES for malformed ones.
     pub fn redirect(&self, at: At<'_>) -> Result<Redirect> {
-        if !self.redirects.follow {
-            return Err(Errno::EPERM);
-        }
         Redirect::parse(&self.trusted_value(at, Key::Redirect)?.ok_or(Errno::EIO)?)
     }
 
-    /// Refuses a metacopy that may not be followed or is malformed.
+    /// Refuses a malformed metacopy.
     ///
     /// # Errors
-    /// EPERM, EIO.
+    /// EIO.
     pub fn check_metacopy(&self, at: At<'_>) -> Result<()> {
-        if !self.redirects.metacopy {
-            return Err(Errno::EPERM);
-        }
         // Empty, or version 0, its own length, flags, digest algorithm, digest (1.4).
         match self.trusted_value(at, Key::Metacopy)?.as_deref() {
             Some([]) => Ok(()),

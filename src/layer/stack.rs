@@ -10,8 +10,9 @@ use crate::sys::errno::Result;
 pub struct LayerStack {
     /// The writable layer, if there is one.
     pub upper: Option<UpperLayer>,
-    /// The read-only layers, top-most first.
+    /// The read-only layers, top-most first; the data-only ones are the last.
     pub lowers: Vec<Layer>,
+    data_only: usize,
 }
 
 /// What a directory is to the mount.
@@ -23,18 +24,32 @@ enum Role {
 }
 
 impl LayerStack {
-    /// Checks the layers against each other and makes the lower ones private.
+    /// Checks the layers against each other and makes the lower ones private. The last `data_only` lowers are
+    /// never merged (6.3).
     ///
     /// # Errors
     /// Two layers that are the same directory, and layers inside each other except an upper or work
     /// directory below a lower, which is found at lookup (2.7).
-    pub fn new(upper: Option<UpperLayer>, lowers: Vec<Layer>) -> Result<LayerStack, LayerError> {
-        let mut stack = LayerStack { upper, lowers };
+    pub fn new(
+        upper: Option<UpperLayer>,
+        lowers: Vec<Layer>,
+        data_only: usize,
+    ) -> Result<LayerStack, LayerError> {
+        let mut stack = LayerStack {
+            upper,
+            lowers,
+            data_only,
+        };
         stack.check_overlap()?;
         for lower in &mut stack.lowers {
             lower.make_private();
         }
         Ok(stack)
+    }
+
+    /// How many of the lowers are merged: the first ones.
+    pub fn merged(&self) -> usize {
+        self.lowers.len().saturating_sub(self.data_only)
     }
 
     /// Upper first, then the lowers from the top.

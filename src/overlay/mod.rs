@@ -46,7 +46,7 @@ use self::node::identity::Identity;
 use self::node::listing::Midway;
 use self::node::reaper::Reaper;
 use self::node::table::NodeTable;
-use self::node::{Node, rank};
+use self::node::{LowerDir, Node, rank};
 use self::options::SyncMode;
 use self::view::overrides::Overrides;
 use crate::layer::idmap::Owners;
@@ -69,6 +69,8 @@ pub struct Overlay {
     reaper: Reaper,
     identity: Identity,
     topology: RwLock<(), { rank::TOPOLOGY }>,
+    /// The roots of data-only layers, in the order in which they are asked (6.3).
+    data_only: Box<[Arc<LowerDir>]>,
     /// There is one exactly when the view can be changed.
     work: Option<WorkDir>,
     stack: LayerStack,
@@ -81,6 +83,8 @@ pub struct Overlay {
     lost: OnceLock<Errno>,
     /// A directory with a lower part may be renamed, by a redirect.
     redirect_dir: bool,
+    /// A change of metadata copies no data up (6.1).
+    metacopy: bool,
     /// A directory with a lower part may be renamed by copying up to this many bytes.
     rename_copy_limit: Option<u64>,
     static_nlink: bool,

@@ -63,10 +63,10 @@ impl Overlay {
     /// Everything of overlay-semantics 20 that needs a look at the disk. Nothing is left behind.
     pub fn new(options: &Options) -> Result<Overlay, MountError> {
         proc_fd::init().map_err(|errno| MountError::Other(format!("/proc is needed: {errno}")))?;
-        let lowers = options
-            .lower
-            .iter()
-            .map(|path| Layer::open("lowerdir", path))
+        let merged = options.lower.iter().map(|path| ("lowerdir", path));
+        let lowers = merged
+            .chain(options.data_only.iter().map(|path| ("datadir+", path)))
+            .map(|(option, path)| Layer::open(option, path))
             .collect::<Result<Vec<_>, _>>()?;
         let upper = match &options.upper {
             Some(dirs) if !options.read_only => Some(UpperLayer::open(&dirs.upper, &dirs.work)?),
@@ -80,7 +80,7 @@ impl Overlay {
             }
             None => None,
         };
-        let stack = LayerStack::new(upper, lowers)?;
+        let stack = LayerStack::new(upper, lowers, options.data_only.len())?;
         Overlay::build(options, stack)
     }
 
@@ -90,7 +90,8 @@ impl Overlay {
         mut lowers: Vec<Layer>,
     ) -> Result<Overlay, MountError> {
         lowers.insert(0, top);
-        Overlay::build(options, LayerStack::new(None, lowers)?)
+        let stack = LayerStack::new(None, lowers, options.data_only.len())?;
+        Overlay::build(options, stack)
     }
 
     fn build(options: &Options, stack: LayerStack) -> Result<Overlay, MountError> {
@@ -98,6 +99,7 @@ impl Overlay {
             .upper
             .as_ref()
             .and_then(|upper| namespace(options.xattr, upper));
+        check_marks(options, marks)?;
         let claimed = stack.upper.as_ref();
         let work = claimed
             .map(|upper| claim(options, upper, marks))
@@ -126,20 +128,17 @@ impl Overlay {
                 .chain(&stack.lowers)
         };
         let devices: Vec<u64> = roots().map(|layer| layer.stat.dev).collect();
-        let uuids: Vec<(Uuid, u64)> = stack
-            .lowers
-            .iter()
-            .filter_map(|layer| Some((layer.uuid?, layer.stat.dev)))
-            .collect();
         let name_max = roots()
             .filter_map(|layer| FsStat::of(&*layer.root).ok())
             .map(|s| s.namelen)
             .max();
         let table = Arc::new(NodeTable::new(FdCache::new(limits::open_files())));
-        let identity = Identity::new(&devices, uuids);
-        let root = root_node(&stack, &table, &identity, &rules)?;
+        let identity = Identity::new(&devices, uuids(&stack));
+        let (merged, data_only) = lower_roots(&stack);
+        let root = root_node(&stack, merged, &table, &identity, &rules)?;
         Ok(Overlay {
             root,
+            data_only: data_only.into(),
             table,
             identity,
             stack,
@@ -154,6 +153,8 @@ impl Overlay {
             sync: options.sync,
             lost: OnceLock::new(),
             redirect_dir: options.redirect_dir,
+            // Without attributes there are no marks (19.4).
+            metacopy: options.metacopy && marks == Some(Namespace::Trusted),
             rename_copy_limit: options.rename_copy_limit,
             static_nlink: options.static_nlink,
             overrides,
@@ -279,20 +280,42 @@ fn namespace(option: XattrOption, upper: &UpperLayer) -> Option<Namespace> {
     wanted.into_iter().find(|namespace| can_write(*namespace))
 }
 
+/// Every user could make marks in the user namespace: those that lead elsewhere are not written there (6.5, 20).
+fn check_marks(options: &Options, marks: Option<Namespace>) -> Result<(), MountError> {
+    if marks != Some(Namespace::User) || !options.redirect_dir {
+        return Ok(());
+    }
+    let option = match options.metacopy {
+        true => "metacopy=on",
+        false => "redirect_dir=on",
+    };
+    let errno = Errno::EPERM;
+    let text = format!("option `{option}`: needs attributes of the trusted namespace: {errno}");
+    Err(MountError::Other(text))
+}
+
+/// The filesystems of the lower layers that have a UUID, with their devices.
+fn uuids(stack: &LayerStack) -> Vec<(Uuid, u64)> {
+    let known = |layer: &Layer| Some((layer.uuid?, layer.stat.dev));
+    stack.lowers.iter().filter_map(known).collect()
+}
+
+/// The roots of the lower layers: of those that are merged, and of the data-only ones.
+fn lower_roots(stack: &LayerStack) -> (Vec<Arc<LowerDir>>, Vec<Arc<LowerDir>>) {
+    let roots = stack.lowers.iter().enumerate().map(|(at, layer)| {
+        let (dev, ino) = (layer.stat.dev, layer.stat.ino);
+        Arc::new(LowerDir::root(at, layer.root.clone(), dev, ino))
+    });
+    roots.partition(|dir| dir.layer < stack.merged())
+}
+
 fn root_node(
     stack: &LayerStack,
+    lowers: Vec<Arc<LowerDir>>,
     table: &Arc<NodeTable>,
     identity: &Identity,
     rules: &MarkRules,
 ) -> Result<Arc<Node>, MountError> {
-    let lowers = stack.lowers.iter().enumerate().map(|(at, layer)| {
-        Arc::new(LowerDir::root(
-            at,
-            layer.root.clone(),
-            layer.stat.dev,
-            layer.stat.ino,
-        ))
-    });
     let upper = stack.upper.as_ref().map(|upper| &upper.layer);
     let top = upper.or_else(|| stack.lowers.first());
     let top = top.ok_or_else(|| MountError::Other("lowerdir: no layer given".into()))?;
@@ -306,7 +329,7 @@ fn root_node(
         NewNode {
             kind: FileType::Dir,
             ino: identity.ino(top.stat.dev, top.stat.ino),
-            lower: Lower::Dirs(lowers.collect()),
+            lower: Lower::Dirs(lowers.into()),
             upper: upper.map(|upper| upper_of(&upper.stat)),
             impure,
             redirect: None,

@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod accepted;
 mod grammar;
 mod value;
 mod words;
@@ -25,6 +26,8 @@ pub use crate::layer::stat_override::Form;
 pub struct Options {
     /// Lower layers, top-most first; never empty.
     pub lower: Vec<PathBuf>,
+    /// Data-only layers: never merged, they only hold the data of metacopies (§6.3).
+    pub data_only: Vec<PathBuf>,
     /// Where changes go. `None`: the view is read-only.
     pub upper: Option<UpperDirs>,
     /// Which xattr namespace marks are written in (§26.1).
@@ -43,6 +46,8 @@ pub struct Options {
     pub redirects: Redirects,
     /// Rename directories that have a lower part, by writing redirects (§5.4).
     pub redirect_dir: bool,
+    /// Copy files up without their data as long as only metadata changes (§6.1).
+    pub metacopy: bool,
     /// Rename directories that have a lower part by copying at most this many bytes up (§24.1).
     pub rename_copy_limit: Option<u64>,
     /// How owners are shown and stored (§21).
@@ -223,7 +228,7 @@ pub fn remount(arguments: &[OsString]) -> Option<MountFlags> {
 impl Options {
     /// Makes relative paths absolute, as seen from `here`. A daemon's working directory is not its caller's.
     pub fn anchor(&mut self, here: &Path) {
-        for path in &mut self.lower {
+        for path in self.lower.iter_mut().chain(&mut self.data_only) {
             *path = here.join(&path);
         }
         if let Some(dirs) = &mut self.upper {

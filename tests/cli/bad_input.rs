@@ -35,8 +35,14 @@ fn words_that_make_no_sense() {
             ),
             ("mount -o lowerdir=:l1 m", 2, &["lowerdir=:l1"]),
             ("mount -o lowerdir=l1:::l2 m", 2, &["lowerdir=l1:::l2"]),
-            ("mount -o lowerdir=l1::l2 m", 2, &["not supported yet"]),
-            ("mount -o lowerdir=l1,metacopy=on m", 2, &["metacopy=on"]),
+            ("mount -o lowerdir=l1::l2:l3 m", 2, &["lowerdir=l1::l2:l3"]),
+            ("mount -o lowerdir=::l1 m", 2, &["lowerdir=::l1"]),
+            ("mount -o lowerdir=l1::none m", 1, &["datadir+=", "none"]),
+            (
+                "mount -o lowerdir=l1,datadir+=l2 m",
+                2,
+                &["datadir+=l2", "lowerdir="],
+            ),
             (
                 "mount -o lowerdir=l1,metacopy=on,redirect_dir=off m",
                 2,

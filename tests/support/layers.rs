@@ -27,6 +27,8 @@ pub struct Layers {
     pub merged: PathBuf,
     /// Without an upper the mount is read-only.
     pub writable: bool,
+    /// How many lowers are data-only: the last ones (section 6.3).
+    pub data_only: usize,
     timed: Mutex<HashSet<PathBuf>>,
 }
 
@@ -45,6 +47,7 @@ impl Layers {
             work: make("w".into()),
             merged: make("m".into()),
             writable,
+            data_only: 0,
             timed: Mutex::default(),
         }
     }
@@ -67,11 +70,19 @@ impl Layers {
 
     /// The `lowerdir=` value.
     pub fn lowerdir(&self) -> String {
-        self.lowers
-            .iter()
-            .map(|l| l.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(":")
+        let merged = self.lowers.len() - self.data_only;
+        let mut text = String::new();
+        for (n, lower) in self.lowers.iter().enumerate() {
+            text += if n >= merged {
+                "::"
+            } else if n > 0 {
+                ":"
+            } else {
+                ""
+            };
+            text += &lower.to_string_lossy();
+        }
+        text
     }
 
     /// The mount options, for plyfs and the kernel alike.
@@ -193,6 +204,16 @@ impl Tree<'_> {
     /// The opaque mark with an arbitrary value; `y` is the real one.
     pub fn opaque(self, path: &str, value: &str) -> Self {
         self.dir(path).xattr(path, "trusted.overlay.opaque", value)
+    }
+
+    /// A metadata-only file of this size; its data is where the redirect says (section 6).
+    pub fn metacopy(self, path: &str, size: u64, redirect: Option<&str>) -> Self {
+        self.sparse(path, size, &[])
+            .xattr(path, "trusted.overlay.metacopy", "");
+        match redirect {
+            Some(value) => self.xattr(path, "trusted.overlay.redirect", value),
+            None => self,
+        }
     }
 
     pub fn xattr(self, path: &str, name: &str, value: impl AsRef<[u8]>) -> Self {

@@ -28,6 +28,7 @@ pub struct Scenario<'a> {
     rows: &'static str,
     about: &'static str,
     lowers: usize,
+    data_only: usize,
     writable: bool,
     options: String,
     kernel_options: String,
@@ -59,6 +60,7 @@ impl<'a> Scenario<'a> {
             rows,
             about,
             lowers: 1,
+            data_only: 0,
             writable: true,
             options: String::new(),
             kernel_options: KERNEL_DEFAULTS.into(),
@@ -78,6 +80,12 @@ impl<'a> Scenario<'a> {
     /// How many lower layers.
     pub fn lowers(mut self, n: usize) -> Self {
         self.lowers = n;
+        self
+    }
+
+    /// How many of them, the last ones, are data-only (section 6.3).
+    pub fn data_only(mut self, n: usize) -> Self {
+        self.data_only = n;
         self
     }
 
@@ -243,6 +251,7 @@ impl<'a> Scenario<'a> {
                 std::fs::create_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
             }
         }
+        layers.data_only = self.data_only;
         (self.build)(&layers);
         layers.settle();
         let lowers_before = snapshots(&layers);

@@ -212,7 +212,7 @@ fn read_entry(path: &Path) -> io::Result<Entry> {
     let kind = FileType::from_raw_mode(u32::from(s.stx_mode));
     let content = match kind {
         FileType::Symlink => format!("-> {}", text(&std::fs::read_link(path)?)),
-        FileType::RegularFile => content_of(path).map_err(|e| at(path, e))?,
+        FileType::RegularFile => content_of(path)?,
         _ => String::new(),
     };
     Ok(Entry {

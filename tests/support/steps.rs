@@ -392,6 +392,15 @@ impl<'a> Steps<'a> {
         self.act(format!("stat {path}"), result)
     }
 
+    /// What it takes on disk, in blocks of 512 bytes.
+    pub fn blocks(&mut self, path: &str) -> Outcome<'_> {
+        let result = self
+            .at(path)
+            .symlink_metadata()
+            .map(|m| m.blocks().to_string());
+        self.act(format!("blocks {path}"), result)
+    }
+
     pub fn nlink(&mut self, path: &str) -> Outcome<'_> {
         let result = self
             .at(path)

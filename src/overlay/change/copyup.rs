@@ -30,7 +30,8 @@ const COPIED_FLAGS: u32 = 0x08 | 0x80;
 /// How much of a file's data the caller needs in the upper layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// None: only metadata changes. A file that has no data of its own in the upper layer stays so.
+    /// None: only metadata changes. A file that has no data of its own in the upper layer stays so; with
+    /// `metacopy=on` a lower file gets an upper one without (6.1).
     Metadata,
     /// All of it.
     Full,
@@ -83,7 +84,13 @@ impl Overlay {
         for parent in above.iter().rev() {
             self.copy_up(parent, Data::Full)?;
         }
-        self.copy_up(node, data)
+        self.copy_up(node, data)?;
+        // Somebody else may have been quicker, and wanted less.
+        if data == Data::Metadata || node.has_upper_data() {
+            Ok(())
+        } else {
+            self.copy_data_up(node, data)
+        }
     }
 
     /// Copies one node up whose parent has an upper part. A second caller waits, then finds it done (10.2).
@@ -94,7 +101,11 @@ impl Overlay {
         }
         let lower = self.real_lower(node)?;
         let stat = self.meant_by(node, lower.at(), lower.at().stat()?)?;
-        let (temp, file) = self.make_copy(node, lower.at(), &stat, data)?;
+        let metacopy = data == Data::Metadata && self.makes_metacopy_of(node)?;
+        let (temp, file) = match metacopy {
+            true => self.make_empty(stat.size)?,
+            false => self.make_copy(node, lower.at(), &stat, data)?,
+        };
         let at = temp.at()?;
         self.copy_owner(at, &stat)?;
         copy_xattrs(lower.at(), at, |name| self.is_users(name))?;
@@ -103,6 +114,9 @@ impl Overlay {
         if !shared {
             self.set_origin(node, lower.at(), at)?;
         }
+        if metacopy {
+            self.mark_metacopy(at)?;
+        }
         let cut = stat.kind == FileType::File && data.size(stat.size) < stat.size;
         let mtime = if cut {
             SetTime::Now
@@ -110,8 +124,11 @@ impl Overlay {
             SetTime::At(stat.mtime)
         };
         at.set_times(SetTime::At(stat.atime), mtime)?;
-        self.sync_copy(file.as_ref(), at, stat.kind)?;
-        self.publish_copy(node, temp, shared)?;
+        // Without data there is nothing that a crash could lose.
+        if !metacopy || self.sync == SyncMode::Strict {
+            self.sync_copy(file.as_ref(), at, stat.kind)?;
+        }
+        self.publish_copy(node, temp, shared, !metacopy)?;
         log::debug!("copied up {node:?}");
         Ok(())
     }
@@ -203,7 +220,7 @@ impl Overlay {
         let layer = match &node.lower {
             Lower::Object { object, .. } => object.dir.layer,
             Lower::Dirs(dirs) => dirs.first().map_or(0, |dir| dir.layer),
-            Lower::None | Lower::Data(_) => return Ok(()),
+            Lower::None | Lower::Data { .. } => return Ok(()),
         };
         let uuid = self.stack.lowers.get(layer).and_then(|layer| layer.uuid);
         match to.set_xattr(
@@ -228,7 +245,13 @@ impl Overlay {
 
     /// Puts the finished copy where the node is. A node that lost its name meanwhile keeps it unnamed, so
     /// that open files go on working (15.2).
-    fn publish_copy(&self, node: &Arc<Node>, temp: Temp<'_>, shared: bool) -> Result<()> {
+    fn publish_copy(
+        &self,
+        node: &Arc<Node>,
+        temp: Temp<'_>,
+        shared: bool,
+        with_data: bool,
+    ) -> Result<()> {
         let upper = temp.at()?.stat()?;
         // No rename moves the node away while it gets its name.
         let _topology = self.topology.read();
@@ -237,17 +260,17 @@ impl Overlay {
                 let locked = self.lock_dir(&parent)?;
                 let slot = Slot::new(&locked, &name);
                 if !node.has_name(&parent, &name) {
-                    return self.keep_unnamed(node, temp, &upper);
+                    return self.keep_unnamed(node, temp, &upper, with_data);
                 }
                 // It keeps its number, even where that cannot be noted for the next mount.
                 if !shared {
                     self.set_impure(slot.parent)?;
                 }
                 self.keeping_times(&slot, || temp.publish(slot.dir, slot.name))?;
-                node.set_upper(upper_of(&upper));
+                node.set_upper(upper_of(&upper), with_data);
                 self.table.rekey(node, real_key(&upper));
             }
-            None => return self.keep_unnamed(node, temp, &upper),
+            None => return self.keep_unnamed(node, temp, &upper, with_data),
         }
         if shared {
             node.set_ino(self.identity.ino(upper.dev, upper.ino));
@@ -255,10 +278,16 @@ impl Overlay {
         Ok(())
     }
 
-    fn keep_unnamed(&self, node: &Arc<Node>, temp: Temp<'_>, upper: &Stat) -> Result<()> {
+    fn keep_unnamed(
+        &self,
+        node: &Arc<Node>,
+        temp: Temp<'_>,
+        upper: &Stat,
+        with_data: bool,
+    ) -> Result<()> {
         let fd = temp.into_unnamed()?;
         node.set_orphan_fd(Arc::new(fd));
-        node.set_upper(upper_of(upper));
+        node.set_upper(upper_of(upper), with_data);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::overlay::node::handle::{Backing, FileHandle, HandleId, Opened, Runnin
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::view::io::check_regular;
 use crate::sync::RwLock;
-use crate::sys::at::OpenMode;
+use crate::sys::at::{OpenMode, SetTime};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::stat::Stat;
 
@@ -34,6 +34,7 @@ impl Overlay {
     pub fn open(&self, id: NodeId, flags: i32, kill_set_id: bool) -> Result<Opened> {
         let node = self.table.get(id)?;
         let mode = self.open_mode(flags);
+        let mut modified = false;
         check_regular(&node)?;
         if mode.write || mode.truncate {
             self.work()?;
@@ -42,12 +43,11 @@ impl Overlay {
             if mode.truncate && node.is_running() {
                 return Err(Errno::ETXTBSY);
             }
-            let data = if mode.truncate {
-                Data::UpTo(0)
+            if mode.truncate {
+                self.ensure_upper(&node, Data::UpTo(0))?;
             } else {
-                Data::Full
-            };
-            self.ensure_upper(&node, data)?;
+                modified = self.ensure_data(&node)?;
+            }
         }
         let (backing, stat) = self.open_backing(&node, mode)?;
         if mode.truncate && kill_set_id {
@@ -60,7 +60,21 @@ impl Overlay {
             ..mode
         };
         let running = (flags & TO_RUN != 0).then(|| Running::new(&node));
-        Ok(self.opened(node, running, mode, backing, stat))
+        Ok(Opened {
+            modified,
+            ..self.opened(node, running, mode, backing, stat)
+        })
+    }
+
+    /// Makes sure that a file has its data in the upper layer. Was it a metacopy there? Then the arrival of
+    /// data, if there is any, counts as a write, as in the kernel (6.1).
+    fn ensure_data(&self, node: &Arc<Node>) -> Result<bool> {
+        let arrives = node.is_upper_metacopy() && self.lower_data(node)?.0.at().stat()?.blocks > 0;
+        self.ensure_upper(node, Data::Full)?;
+        if arrives {
+            self.on_upper(node, |at, _| at.set_times(SetTime::Omit, SetTime::Now))?;
+        }
+        Ok(arrives)
     }
 
     /// Keeps a file that was just opened.
@@ -82,6 +96,7 @@ impl Overlay {
             handle,
             backing,
             stat,
+            modified: false,
         }
     }
 

@@ -32,7 +32,8 @@ impl Overlay {
             self.check_free(&parent, &name)?;
         }
         self.ensure_upper(&parent, Data::Full)?;
-        self.ensure_upper(&node, Data::Full)?;
+        self.ensure_upper(&node, self.data_to_move())?;
+        self.redirect_link(&node)?;
         let source = self.real(&node)?;
         let locked = self.lock_dir(&parent)?;
         let slot = Slot::new(&locked, &name);

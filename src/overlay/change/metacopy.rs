@@ -1,22 +1,63 @@
-//! The second step of a copy-up that somebody else began: an upper file that holds metadata only gets
-//! its data (overlay-semantics 6.1). plyfs reads metacopies of other writers and makes none.
+//! Metacopies: upper files that hold metadata only (overlay-semantics 6). With `metacopy=on` a change of
+//! metadata makes one; the data follows when somebody writes, into the same inode.
+//!
+//! Until its mark is gone such a file shows the data below, so a crash in between loses nothing. One that
+//! moves needs a redirect to be found from its new name: the mark is on disk before the name is.
 
 use std::sync::Arc;
 
 use super::copyup::Data;
+use super::temp::Temp;
 use crate::layer::keys::{Key as Mark, Namespace};
 use crate::overlay::Overlay;
 use crate::overlay::node::Node;
 use crate::overlay::options::SyncMode;
-use crate::sys::at::{OpenMode, SetTime};
+use crate::sys::at::{At, OpenMode, SetTime};
 use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FileFd;
+use crate::sys::stat::FileType;
 use crate::sys::xattr::XattrMode;
 
 const CAPABILITY: &std::ffi::CStr = c"security.capability";
 
 impl Overlay {
-    /// Copies the data into the upper file. Until its mark is gone the file still shows the data below,
-    /// so a crash in between loses nothing.
+    /// How much of a file must be copied up before it gets another name.
+    pub(super) fn data_to_move(&self) -> Data {
+        if self.metacopy {
+            Data::Metadata
+        } else {
+            Data::Full
+        }
+    }
+
+    /// Shall a copy-up of the metadata of this node leave the data where it is?
+    ///
+    /// # Errors
+    /// Those of looking for data in data-only layers: without it there is no copy-up, as in the kernel.
+    pub(super) fn makes_metacopy_of(&self, node: &Arc<Node>) -> Result<bool> {
+        if !self.metacopy || node.kind != FileType::File {
+            return Ok(false);
+        }
+        self.lower_data(node)?;
+        Ok(true)
+    }
+
+    /// A file of this size without data.
+    pub(super) fn make_empty(&self, size: u64) -> Result<(Temp<'_>, Option<FileFd>)> {
+        let (temp, file) = self.work()?.file()?;
+        if size > 0 {
+            file.truncate(size)?;
+        }
+        Ok((temp, Some(file)))
+    }
+
+    /// Writes the mark (1.4).
+    pub(super) fn mark_metacopy(&self, at: At<'_>) -> Result<()> {
+        let marks = self.marks.ok_or(Errno::EOPNOTSUPP)?;
+        at.set_xattr(marks.name(Mark::Metacopy), b"", XattrMode::Any)
+    }
+
+    /// Copies the data into the upper file.
     ///
     /// # Errors
     /// ENOSPC and other errors of writing.

@@ -13,6 +13,7 @@ pub mod link;
 mod metacopy;
 pub(in crate::overlay) mod mode;
 mod protect;
+mod redirect;
 pub mod remove;
 pub mod rename;
 pub mod setattr;

@@ -8,7 +8,7 @@ use super::copyup::{Data, copy_xattrs};
 use super::slot::Slot;
 use crate::overlay::Overlay;
 use crate::overlay::node::{DirState, Node, NodeId, rank};
-use crate::overlay::view::ask::Seen;
+use crate::overlay::view::seen::Seen;
 use crate::sync::WriteGuard;
 use crate::sys::at::{At, PathFd, SetTime};
 use crate::sys::dir::DirFd;

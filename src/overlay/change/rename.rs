@@ -8,15 +8,13 @@ use super::copyup::Data;
 use super::slot::{LockedDir, Slot};
 use super::step::Facts;
 use crate::layer::keys::Key as Mark;
-use crate::layer::redirect::{REDIRECT_MAX_BYTES, Redirect};
 use crate::overlay::Overlay;
 use crate::overlay::node::{Node, NodeId};
-use crate::overlay::view::ask::Seen;
+use crate::overlay::view::seen::Seen;
 use crate::sys::at::At;
 use crate::sys::dir::RenameMode;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::name::Name;
-use crate::sys::xattr::XattrMode;
 
 /// What a caller may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +97,11 @@ impl Overlay {
         if let (Rename::Exchange, Some(target)) = (how, &target) {
             self.make_movable(target)?;
         }
-        self.ensure_upper(&source, Data::Full)?;
+        self.ensure_upper(&source, self.data_to_move())?;
         self.ensure_upper(&from.parent, Data::Full)?;
         self.ensure_upper(&to.parent, Data::Full)?;
         if let (Rename::Exchange, Some(target)) = (how, &target) {
-            self.ensure_upper(target, Data::Full)?;
+            self.ensure_upper(target, self.data_to_move())?;
         }
         if Arc::ptr_eq(&from.parent, &to.parent) {
             let _topology = self.topology.read();
@@ -264,7 +262,7 @@ impl Overlay {
         new_parent: &Arc<Node>,
     ) -> Result<()> {
         let at = At::child(slot.dir, slot.name);
-        if node.is_dir() && node.has_lower() {
+        if node.is_dir() && node.has_lower() || node.is_upper_metacopy() {
             self.set_redirect(slot, node, new_parent)?;
         } else if node.is_dir() && new_parent.has_lower() {
             self.set_opaque(at).map_err(|_| Errno::EXDEV)?;
@@ -272,31 +270,6 @@ impl Overlay {
         if self.has_other_number(node) || self.has_origin(at)? {
             self.set_impure(new_parent)?;
         }
-        Ok(())
-    }
-
-    /// Notes on a directory that moves away from its lower part where that part stays (5.4): its name, if
-    /// it stays in its parent, else the path from the root. An older mark that still says so is kept.
-    fn set_redirect(
-        &self,
-        slot: &Slot<'_>,
-        node: &Arc<Node>,
-        new_parent: &Arc<Node>,
-    ) -> Result<()> {
-        let same_parent = Arc::ptr_eq(slot.parent, new_parent);
-        let redirect = match node.redirect() {
-            Some(Redirect::FromRoot(_)) => return Ok(()),
-            Some(Redirect::Beside(_)) if same_parent => return Ok(()),
-            None if same_parent => Redirect::Beside(slot.name.clone()),
-            _ => Redirect::FromRoot(lower_path(node)),
-        };
-        let value = redirect.to_value();
-        let fits = matches!(redirect, Redirect::Beside(_)) || value.len() <= REDIRECT_MAX_BYTES;
-        let marks = self.marks.filter(|_| fits).ok_or(Errno::EXDEV)?;
-        let at = At::child(slot.dir, slot.name);
-        at.set_xattr(marks.name(Mark::Redirect), &value, XattrMode::Any)
-            .map_err(|_| Errno::EXDEV)?;
-        node.set_redirect(redirect);
         Ok(())
     }
 
@@ -317,26 +290,6 @@ impl Overlay {
             Err(errno) => Err(errno),
         }
     }
-}
-
-/// Under which path the lower layers know a directory: its names from the root down, each by its
-/// redirect if it has one.
-fn lower_path(node: &Arc<Node>) -> Vec<Name> {
-    let mut path = Vec::new();
-    let mut at = node.clone();
-    while let Some((parent, name)) = at.name() {
-        match at.redirect() {
-            Some(Redirect::FromRoot(above)) => {
-                path.extend(above.into_iter().rev());
-                break;
-            }
-            Some(Redirect::Beside(name)) => path.push(name),
-            None => path.push(name),
-        }
-        at = parent;
-    }
-    path.reverse();
-    path
 }
 
 /// No directory moves below itself, and none that is replaced lies above what replaces it.

@@ -8,7 +8,7 @@
 use super::slot::Slot;
 use crate::layer::mark::WhiteoutForm;
 use crate::overlay::Overlay;
-use crate::overlay::view::ask::Seen;
+use crate::overlay::view::seen::Seen;
 use crate::sys::at::At;
 use crate::sys::dir::RenameMode;
 use crate::sys::errno::{Errno, Result};

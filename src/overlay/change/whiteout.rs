@@ -11,7 +11,7 @@ use crate::layer::keys::{Key as Mark, Namespace};
 use crate::layer::mark::{self, WhiteoutForm};
 use crate::overlay::Overlay;
 use crate::overlay::node::rank;
-use crate::overlay::view::ask::Seen;
+use crate::overlay::view::seen::Seen;
 use crate::sync::Mutex;
 use crate::sys::at::At;
 use crate::sys::dir::{DirFd, RenameMode};

@@ -26,6 +26,8 @@ pub struct Opened {
     pub backing: Backing,
     /// Its attributes as of now.
     pub stat: Stat,
+    /// Opening changed the file's times.
+    pub modified: bool,
 }
 
 /// The layer file behind an open file.

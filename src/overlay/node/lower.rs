@@ -1,6 +1,6 @@
 //! The lower part of a node. Lower layers do not change, so these are values that never become wrong.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::fds::FdKey;
 use crate::sys::dir::DirFd;
@@ -74,6 +74,30 @@ pub struct LowerObject {
     pub ino: u64,
 }
 
+/// Where a metacopy has its data.
+#[derive(Debug)]
+pub enum DataFile {
+    /// In this file, the next below that is no metacopy itself.
+    Found(LowerObject),
+    /// At this path of a data-only layer: looked up when the data is first needed (6.3).
+    DataOnly {
+        /// From the root of the layer; never empty.
+        path: Box<[Name]>,
+        /// Filled by the look-up.
+        found: OnceLock<LowerObject>,
+    },
+}
+
+impl DataFile {
+    /// The file as far as it is known.
+    pub fn known(&self) -> Option<&LowerObject> {
+        match self {
+            DataFile::Found(object) => Some(object),
+            DataFile::DataOnly { found, .. } => found.get(),
+        }
+    }
+}
+
 /// The lower part of a node; immutable.
 #[derive(Debug)]
 pub enum Lower {
@@ -85,11 +109,16 @@ pub enum Lower {
         object: LowerObject,
         /// It has other names, which stay lower when this one is copied up.
         shared: bool,
-        /// It is a metacopy, and this file has the data.
-        data: Option<Box<LowerObject>>,
+        /// It is a metacopy, and its data is there.
+        data: Option<Box<DataFile>>,
     },
-    /// The upper object is a metacopy of this file, which has the data.
-    Data(LowerObject),
+    /// The upper object is a metacopy.
+    Data {
+        /// Where its data is.
+        data: DataFile,
+        /// The lower file that it stands for has other names.
+        shared: bool,
+    },
     /// Directories that contribute, top-most first.
     Dirs(Box<[Arc<LowerDir>]>),
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use self::fds::FdKey;
-pub use self::lower::{Lower, LowerDir, LowerObject};
+pub use self::lower::{DataFile, Lower, LowerDir, LowerObject};
 pub use self::place::Place;
 use self::table::NodeTable;
 use crate::layer::protattr::Protection;
@@ -107,7 +107,7 @@ pub struct Node {
     ino: AtomicU64,
     /// Monotonic: set when the object is in the upper layer.
     upper: OnceLock<Upper>,
-    /// Monotonic: the upper object holds the data; not so while it is a metacopy (6.1).
+    /// Monotonic once there is an upper object: it holds the data; not so while it is a metacopy (6.1).
     own_data: AtomicBool,
     /// Monotonic: a directory that the layers below no longer contribute to.
     cut_off: AtomicBool,
@@ -122,7 +122,7 @@ pub struct Node {
     pub dir: RwLock<DirState, { rank::DIR }>,
     /// The last listing somebody still reads, and the version it shows.
     pub(in crate::overlay) listing: Mutex<(u64, Weak<Listing>), { rank::LEAF }>,
-    /// Under which name the layers below know this upper directory; changes with a rename.
+    /// Under which name the layers below know this upper directory or metacopy; changes with a rename.
     redirect: Mutex<Option<Redirect>, { rank::LEAF }>,
     /// Known protection; `None` when not asked yet.
     protection: Mutex<Option<Protection>, { rank::LEAF }>,
@@ -158,7 +158,7 @@ pub struct NewNode {
     pub upper: Option<Upper>,
     /// The upper directory has the `impure` mark.
     pub impure: bool,
-    /// The redirect of the upper directory.
+    /// The redirect of the upper directory or metacopy.
     pub redirect: Option<Redirect>,
     /// Where it is.
     pub place: Place,
@@ -166,7 +166,7 @@ pub struct NewNode {
 
 impl Node {
     fn new(id: NodeId, key: Key, new: NewNode, table: &Arc<NodeTable>) -> Node {
-        let metacopy = matches!(new.lower, Lower::Data(_));
+        let metacopy = matches!(new.lower, Lower::Data { .. });
         Node {
             id,
             kind: new.kind,
@@ -205,8 +205,10 @@ impl Node {
         self.upper.get().copied()
     }
 
-    /// Records the upper object; the caller holds `copyup`, so it happens once.
-    pub fn set_upper(&self, upper: Upper) {
+    /// Records the upper object, with its data or as a metacopy; the caller holds `copyup`, so it happens
+    /// once.
+    pub fn set_upper(&self, upper: Upper, with_data: bool) {
+        self.own_data.store(with_data, Ordering::Release);
         let first = self.upper.set(upper).is_ok();
         debug_assert!(first, "copied up twice");
     }
@@ -216,13 +218,25 @@ impl Node {
         self.upper().is_some() && self.own_data.load(Ordering::Acquire)
     }
 
-    /// Is it, or was it, a file with metadata of one layer and data of another?
+    /// Is it a file with metadata of one layer and data of another?
     pub fn is_metacopy(&self) -> bool {
-        match &self.lower {
-            Lower::Object { data, .. } => data.is_some() && self.upper().is_none(),
-            Lower::Data(_) => !self.has_upper_data(),
-            _ => false,
+        match self.upper() {
+            Some(_) => !self.has_upper_data(),
+            None => matches!(&self.lower, Lower::Object { data: Some(_), .. }),
         }
+    }
+
+    /// Is its upper object a metacopy?
+    pub fn is_upper_metacopy(&self) -> bool {
+        self.upper().is_some() && !self.has_upper_data()
+    }
+
+    /// Has the lower file that it is, or was copied up from, other names?
+    pub fn is_shared(&self) -> bool {
+        matches!(
+            self.lower,
+            Lower::Object { shared: true, .. } | Lower::Data { shared: true, .. }
+        )
     }
 
     /// Notes that the data has been copied up after the metadata.
@@ -230,7 +244,7 @@ impl Node {
         self.own_data.store(true, Ordering::Release);
     }
 
-    /// The redirect of the upper directory.
+    /// The redirect of the upper directory or metacopy.
     pub fn redirect(&self) -> Option<Redirect> {
         self.redirect.lock().clone()
     }

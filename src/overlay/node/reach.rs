@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lower::{Lower, LowerDir, LowerFrom, LowerObject};
+use super::lower::{DataFile, Lower, LowerDir, LowerFrom, LowerObject};
 use super::place::Place;
 use super::{Node, Upper};
 use crate::overlay::Overlay;
@@ -13,7 +13,7 @@ use crate::sys::at::{At, PathFd};
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::name::Name;
-use crate::sys::stat::Stat;
+use crate::sys::stat::{FileType, Stat};
 
 /// How often a name that changes under us is looked at again.
 const RETRIES: usize = 16;
@@ -142,12 +142,12 @@ impl Overlay {
     /// ENOENT when it has none; those of opening the directories above it.
     pub(in crate::overlay) fn real_lower(&self, node: &Arc<Node>) -> Result<Real> {
         match &node.lower {
-            Lower::Object { object, .. } | Lower::Data(object) => self.real_object(object),
+            Lower::Object { object, .. } => self.real_object(object),
             Lower::Dirs(dirs) => match dirs.first() {
                 Some(dir) => Ok(Real::Dir(self.lower_dir(dir)?)),
                 None => Err(Errno::ENOENT),
             },
-            Lower::None => Err(Errno::ENOENT),
+            Lower::None | Lower::Data { .. } => Err(Errno::ENOENT),
         }
     }
 
@@ -161,7 +161,8 @@ impl Overlay {
     /// The lower file that has the data of a node, as long as the upper does not have it.
     ///
     /// # Errors
-    /// ENOENT when there is none; those of opening the directories above it.
+    /// ENOENT when there is none, in a data-only layer too; ELOOP for a symbolic link on the way there, EXDEV
+    /// for a mount; those of opening the directories above it.
     pub(in crate::overlay) fn lower_data<'n>(
         &self,
         node: &'n Arc<Node>,
@@ -169,11 +170,71 @@ impl Overlay {
         let object = match &node.lower {
             Lower::Object {
                 data: Some(data), ..
-            } => data,
-            Lower::Object { object, .. } | Lower::Data(object) => object,
+            } => self.data_file(data)?,
+            Lower::Data { data, .. } => self.data_file(data)?,
+            Lower::Object { object, .. } => object,
             _ => return Err(Errno::ENOENT),
         };
         Ok((self.real_object(object)?, object))
+    }
+
+    fn data_file<'d>(&self, data: &'d DataFile) -> Result<&'d LowerObject> {
+        match data {
+            DataFile::Found(object) => Ok(object),
+            DataFile::DataOnly { path, found } => match found.get() {
+                Some(object) => Ok(object),
+                None => {
+                    let object = self.find_data(path)?;
+                    Ok(found.get_or_init(|| object))
+                }
+            },
+        }
+    }
+
+    /// The first data-only layer that has a regular file at this path; what a layer has instead only
+    /// means that the next one is asked (6.3). Whiteouts and other marks mean nothing there.
+    fn find_data(&self, path: &[Name]) -> Result<LowerObject> {
+        let mut last = Errno::ENOENT;
+        for root in &self.data_only {
+            match self.find_data_in(root, path) {
+                Ok(object) => return Ok(object),
+                Err(errno) => last = errno,
+            }
+        }
+        Err(last)
+    }
+
+    fn find_data_in(&self, root: &Arc<LowerDir>, path: &[Name]) -> Result<LowerObject> {
+        let (name, above) = path.split_last().ok_or(Errno::ENOENT)?;
+        let mount = self.lower_dir(root)?.stat()?.mount_id;
+        let mut dir = root.clone();
+        let here = |dir: &Arc<LowerDir>, name: &Name| {
+            let stat = At::child(&*self.lower_dir(dir)?, name).stat()?;
+            if stat.mount_id == mount {
+                Ok(stat)
+            } else {
+                Err(Errno::EXDEV)
+            }
+        };
+        for component in above {
+            let stat = here(&dir, component)?;
+            match stat.kind {
+                FileType::Dir => {}
+                FileType::Symlink => return Err(Errno::ELOOP),
+                _ => return Err(Errno::ENOTDIR),
+            }
+            dir = Arc::new(LowerDir::child(&dir, component, stat.dev, stat.ino, false));
+        }
+        let stat = here(&dir, name)?;
+        match stat.kind {
+            FileType::File => Ok(LowerObject {
+                dir,
+                name: name.clone(),
+                dev: stat.dev,
+                ino: stat.ino,
+            }),
+            _ => Err(Errno::ENOENT),
+        }
     }
 
     fn real_upper(&self, node: &Arc<Node>) -> Result<Real> {

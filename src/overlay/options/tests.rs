@@ -29,6 +29,7 @@ fn defaults() {
     let parsed = parse_text(Mode::Native, BASE).unwrap();
     let expected = Options {
         lower: paths(&["/l"]),
+        data_only: Vec::new(),
         upper: Some(UpperDirs {
             upper: "/u".into(),
             work: "/w".into(),
@@ -44,6 +45,7 @@ fn defaults() {
             metacopy: true,
         },
         redirect_dir: false,
+        metacopy: false,
         rename_copy_limit: None,
         owners: Owners::default(),
         xattr_permissions: None,
@@ -85,6 +87,34 @@ fn layers_and_escapes() {
     let parsed = parse_text(Mode::Native, r"lowerdir=/l,upperdir=/u:\,,workdir=/w\\").unwrap();
     let dirs = parsed.options.upper.unwrap();
     assert_eq!((dirs.upper, dirs.work), ("/u:,".into(), r"/w\".into()));
+}
+
+// T024, T116
+#[test]
+fn data_only_layers() {
+    type Layers<'a> = (&'a [&'a str], &'a [&'a str]);
+    let table: &[(&str, Layers)] = &[
+        (r"lowerdir=/a::/b", (&["/a"], &["/b"])),
+        (
+            r"lowerdir=/a\:x:/b::/c\:y::/d",
+            (&["/a:x", "/b"], &["/c:y", "/d"]),
+        ),
+        (
+            r"lowerdir+=/a,lowerdir+=/b:x,datadir+=/c::y,datadir+=/d\,z",
+            (&["/a", "/b:x"], &["/c::y", "/d,z"]),
+        ),
+        (r"lowerdir=/a::/b,lowerdir=/c", (&["/c"], &[])),
+        (r"lowerdir+=/a,datadir+=/b,lowerdir=/c", (&["/c"], &[])),
+        (r"lowerdir=/a\:\:/b", (&["/a::/b"], &[])),
+    ];
+    for (text, (lower, data_only)) in table {
+        let options = parse_text(Mode::Native, text).unwrap().options;
+        assert_eq!(options.lower, paths(lower), "{text}");
+        assert_eq!(options.data_only, paths(data_only), "{text}");
+    }
+    // Engines send an empty first and last element.
+    let parsed = parse_text(Mode::Compatible, "lowerdir=:a::d:").unwrap();
+    assert_eq!(parsed.options.data_only, paths(&["d"]));
 }
 
 // T116
@@ -177,7 +207,19 @@ fn words_with_meaning() {
         ("fsname=a\\,b", |p| p.flags.fsname == Some("a,b".into())),
         ("debug", |p| p.debug),
         ("redirect_dir=follow", |p| p.options.redirects.follow),
-        ("redirect_dir=on", |p| p.options.redirect_dir),
+        ("redirect_dir=on", |p| {
+            p.options.redirect_dir && !p.options.metacopy
+        }),
+        ("metacopy=on", |p| {
+            p.options.metacopy && p.options.redirect_dir && p.options.redirects.follow
+        }),
+        ("metacopy=on,redirect_dir=on", |p| p.options.metacopy),
+        ("metacopy=on,metacopy=off", |p| {
+            !p.options.metacopy && !p.options.redirect_dir
+        }),
+        ("userxattr", |p| {
+            !p.options.redirects.follow && !p.options.redirects.metacopy
+        }),
         ("rename_dir=copy", |p| {
             p.options.rename_copy_limit == Some(1 << 30)
         }),
@@ -232,8 +274,21 @@ fn errors_name_the_option() {
         ("lowerdir=/l,upperdir=,workdir=/w", "upperdir="),
         ("lowerdir=:/l", "empty element"),
         ("lowerdir=/l:", "empty element"),
+        ("lowerdir=::/b", "empty element"),
+        ("lowerdir=/a::", "empty element"),
+        ("lowerdir=/a::/b:", "empty element"),
+        ("lowerdir=/a::/b::", "empty element"),
         ("lowerdir=/a:::/b", "empty element"),
-        ("lowerdir=/a::/b", "data-only"),
+        ("lowerdir=/a::/b:/c", "after a data-only one"),
+        ("datadir+=/d", "lowerdir"),
+        ("lowerdir=/l,datadir+=/d", "datadir+=/d"),
+        ("lowerdir=/l::/d,datadir+=/e", "datadir+=/e"),
+        ("lowerdir+=/l,lowerdir=/m,datadir+=/d", "datadir+=/d"),
+        (
+            "lowerdir+=/l,datadir+=/d,lowerdir+=/m",
+            "cannot follow datadir+=",
+        ),
+        ("lowerdir+=/l,datadir+=", "datadir+="),
         ("lowerdir=/l,lowerdir+=/m", "lowerdir+=/m"),
         ("lowerdir=/l,bogus", "`bogus`: unknown"),
         ("lowerdir=/l,bogus=1", "`bogus=1`: unknown"),
@@ -282,7 +337,7 @@ fn errors_name_the_option() {
 
 #[test]
 fn what_does_not_exist_yet_is_refused() {
-    let both = ["verity=on", "verity=require", "datadir+=/d"];
+    let both = ["verity=on", "verity=require"];
     for words in both {
         for parsed in [native(words), compatible(words)] {
             assert!(
@@ -294,7 +349,9 @@ fn what_does_not_exist_yet_is_refused() {
             );
         }
     }
-    for words in ["metacopy=on", "index=on", "nfs_export=on"] {
+    assert_eq!(compatible("metacopy=on").unwrap().warnings.len(), 1);
+    assert!(!compatible("metacopy=on").unwrap().options.metacopy);
+    for words in ["index=on", "nfs_export=on"] {
         assert!(
             native(words)
                 .expect_err(words)
@@ -355,13 +412,14 @@ fn compatible_mode_warns_of_unknown_words() {
 
 #[test]
 fn anchored_paths_are_absolute() {
-    let text = "lowerdir=a:/b:l/ID/../diff1,upperdir=u,workdir=./w";
+    let text = "lowerdir=a:/b:l/ID/../diff1::d,upperdir=u,workdir=./w";
     let mut options = parse_text(Mode::Native, text).unwrap().options;
     options.anchor(Path::new("/here"));
     assert_eq!(
         options.lower,
         paths(&["/here/a", "/b", "/here/l/ID/../diff1"])
     );
+    assert_eq!(options.data_only, paths(&["/here/d"]));
     let dirs = options.upper.unwrap();
     assert_eq!(
         (dirs.upper, dirs.work),

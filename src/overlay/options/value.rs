@@ -119,8 +119,8 @@ impl Said<'_> {
         Ok(path_of(path))
     }
 
-    /// The value as a list of layers.
-    pub(super) fn layers(&self, mode: Mode) -> Result<Vec<PathBuf>, OptionError> {
+    /// The value as a list of layers, and the data-only ones, each of which has `::` before it.
+    pub(super) fn layers(&self, mode: Mode) -> Result<(Vec<PathBuf>, Vec<PathBuf>), OptionError> {
         let mut list = grammar::layers(self.needed()?);
         if mode == Mode::Compatible {
             // Engines join what they have; fuse-overlayfs skips an empty first or last element.
@@ -129,13 +129,24 @@ impl Said<'_> {
                 list.remove(0);
             }
         }
-        let inner_empty = |at: usize| at > 0 && at + 1 < list.len() && !list[at - 1].is_empty();
-        match list.iter().position(Vec::is_empty) {
-            Some(at) if inner_empty(at) && !list[at + 1].is_empty() => {
-                Err(self.wrong("`::` (data-only layers) is not supported yet"))
+        let (mut lower, mut data_only, mut double) = (Vec::new(), Vec::new(), false);
+        for element in list {
+            match (element.is_empty(), double) {
+                (true, false) if !lower.is_empty() => double = true,
+                (true, _) => return Err(self.wrong("has an empty element")),
+                (false, true) => {
+                    data_only.push(path_of(element));
+                    double = false;
+                }
+                (false, false) if data_only.is_empty() => lower.push(path_of(element)),
+                (false, false) => {
+                    return Err(self.wrong("has a layer to merge after a data-only one"));
+                }
             }
-            Some(_) => Err(self.wrong("has an empty element")),
-            None => Ok(list.into_iter().map(path_of).collect()),
         }
+        if double || lower.is_empty() {
+            return Err(self.wrong("has an empty element"));
+        }
+        Ok((lower, data_only))
     }
 }

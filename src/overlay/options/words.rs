@@ -7,22 +7,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use super::accepted::{UNSUPPORTED, is_accepted};
 use super::grammar::{self, Item};
 use super::value::Said;
 use super::*;
-
-/// Words that are somebody else's business or change nothing here.
-const ACCEPTED: [&str; 2] = [
-    // mount(8), fstab, systemd
-    "defaults auto noauto user nouser users owner group nofail _netdev comment async lazytime nolazytime iversion \
-     noiversion silent loud mand nomand private slave shared helper uhelper",
-    // libfuse and fuse-overlayfs
-    "default_permissions subtype threaded max_idle_threads clone_fd fast_ino fast_ino_check writeback noxattrs \
-     plugins ino32_t auto_unmount",
-];
-
-/// Words that ask for what does not exist yet. Ignoring them would show a wrong view.
-const UNSUPPORTED: &[&str] = &["datadir+", "allow_root"];
 
 const NOT_YET: &str = "not supported yet";
 
@@ -30,6 +18,7 @@ const NOT_YET: &str = "not supported yet";
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     lower: Vec<PathBuf>,
+    data_only: Vec<PathBuf>,
     upper: Option<PathBuf>,
     work: Option<PathBuf>,
     plain_lower: bool,
@@ -103,15 +92,17 @@ impl Collected {
     fn take_directory(&mut self, mode: Mode, said: &Said<'_>) -> Result<bool, OptionError> {
         match said.word {
             "lowerdir" => {
-                self.lower = said.layers(mode)?;
+                (self.lower, self.data_only) = said.layers(mode)?;
                 self.plain_lower = true;
             }
-            "lowerdir+" if self.plain_lower => {
+            "lowerdir+" | "datadir+" if self.plain_lower => {
                 return Err(said.wrong("cannot follow lowerdir="));
             }
-            "lowerdir+" => {
-                self.lower.push(said.raw_path()?);
+            "lowerdir+" if !self.data_only.is_empty() => {
+                return Err(said.wrong("cannot follow datadir+="));
             }
+            "lowerdir+" => self.lower.push(said.raw_path()?),
+            "datadir+" => self.data_only.push(said.raw_path()?),
             "upperdir" => self.upper = Some(said.path()?),
             "workdir" => self.work = Some(said.path()?),
             _ => return Ok(false),
@@ -316,9 +307,13 @@ impl Collected {
         if let Some(error) = self.unsupported.take() {
             return Err(error);
         }
+        if !strict && on(self.metacopy) {
+            // Engines say it to the kernel; without it other mount programs can read the layers, too.
+            let error = OptionError::new("metacopy=on", "of no use to an engine");
+            self.warnings.push(format!("{error}, ignored"));
+        }
         let features = [
             (on(self.verity), "verity=on", false),
-            (on(self.metacopy), "metacopy=on", true),
             (on(self.index), "index=on", true),
             (on(self.nfs_export), "nfs_export=on", true),
         ];
@@ -355,10 +350,13 @@ impl Collected {
         let read_only = self.flags.read_only || upper.is_none();
         self.flags.read_only = read_only;
         let redirect = self.redirect_dir.as_deref();
+        // Every user can make such marks: only data-only layers are reached by them (§6.5).
+        let user = self.xattr == Some(XattrMode::User);
         let redirects = Redirects {
-            follow: redirect != Some("nofollow"),
-            metacopy: self.metacopy != Some(false),
+            follow: redirect != Some("nofollow") && !user,
+            metacopy: self.metacopy != Some(false) && !user,
         };
+        let metacopy = self.metacopy == Some(true) && mode == Mode::Native;
         if self.squash_to_root {
             for ids in [&mut self.owners.users, &mut self.owners.groups] {
                 ids.squash.get_or_insert(0);
@@ -366,6 +364,7 @@ impl Collected {
         }
         let options = Options {
             lower: self.lower,
+            data_only: self.data_only,
             upper,
             xattr: self.xattr.unwrap_or_default(),
             sync: self.sync,
@@ -374,7 +373,8 @@ impl Collected {
             xino: self.xino,
             timeout: self.timeout,
             redirects,
-            redirect_dir: redirect == Some("on"),
+            redirect_dir: redirect == Some("on") || metacopy,
+            metacopy,
             rename_copy_limit: self.rename_copy_limit,
             owners: self.owners,
             xattr_permissions: self.xattr_permissions,
@@ -390,11 +390,4 @@ impl Collected {
             foreground: self.foreground,
         })
     }
-}
-
-fn is_accepted(word: &str) -> bool {
-    let listed = ACCEPTED
-        .iter()
-        .any(|list| list.split(' ').any(|w| w == word));
-    listed || word.starts_with("x-") || word.starts_with("X-")
 }

@@ -1,104 +1,23 @@
 //! Asking the layers of a directory for a name, from the top, as far as needed.
 //!
 //! The layers below are asked in the parent's own stack under the same name, until a redirect says
-//! otherwise: under another name, or along a path from the roots (overlay-semantics 5.3).
+//! otherwise: under another name, or along a path from the roots (overlay-semantics 5.3). Data-only layers
+//! are not asked here: a metacopy whose data no other layer has is noted to have it there (6.3).
 
 use std::sync::Arc;
 
-use super::merge::{DataAt, Merge, Next, Part, Probe, Resolved};
+use super::merge::{DataAt, Merge, Next, Probe, Resolved};
 use super::overrides::LayerAt;
+use super::seen::{Seen, UPPER};
 use crate::layer::mark::{self, DirMarks};
 use crate::layer::redirect::Redirect;
 use crate::overlay::Overlay;
-use crate::overlay::node::{Lower, LowerDir, LowerObject, Node};
+use crate::overlay::node::{LowerDir, Node};
 use crate::sys::at::At;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::name::Name;
 use crate::sys::stat::FileType;
-
-/// What the layers of a directory say of a name.
-#[derive(Default)]
-pub(in crate::overlay) struct Seen {
-    /// What the name means.
-    pub resolved: Resolved,
-    /// The upper layer has a whiteout in the place of the name.
-    pub upper_whiteout: bool,
-    /// The upper layer has a `.wh.` file beside the name, and does something with it: it may have the name, too.
-    pub upper_marker: bool,
-    /// The redirect of the upper directory.
-    pub upper_redirect: Option<Redirect>,
-    /// Where the lower parts were found; [`Part::place`] counts from 1 here, 0 is the upper.
-    lower: Vec<(Arc<LowerDir>, Name)>,
-}
-
-const UPPER: usize = 0;
-
-impl Seen {
-    /// The part in the upper layer.
-    pub fn upper(&self) -> Option<&Part> {
-        self.top().filter(|part| part.place == UPPER)
-    }
-
-    /// The top-most part.
-    pub fn top(&self) -> Option<&Part> {
-        match &self.resolved {
-            Resolved::Nothing => None,
-            Resolved::NonDir { part, .. } => Some(part),
-            Resolved::Dir(parts) => parts.first(),
-        }
-    }
-
-    /// A lower part that is no directory.
-    ///
-    /// # Errors
-    /// EIO for a part that is not lower: a bug.
-    pub fn object(&self, part: &Part) -> Result<LowerObject> {
-        let place = part.place.checked_sub(1).and_then(|at| self.lower.get(at));
-        let (dir, name) = place.cloned().ok_or(Errno::EIO)?;
-        let (dev, ino) = (part.stat.dev, part.stat.ino);
-        Ok(LowerObject {
-            dir,
-            name,
-            dev,
-            ino,
-        })
-    }
-
-    /// Where the data of a metacopy is; `None` for a file with data of its own.
-    ///
-    /// # Errors
-    /// EIO when no layer has it (2.8).
-    pub fn data_object(&self) -> Result<Option<LowerObject>> {
-        match &self.resolved {
-            Resolved::NonDir {
-                data: DataAt::Below(part),
-                ..
-            } => self.object(part).map(Some),
-            Resolved::NonDir {
-                data: DataAt::Missing,
-                ..
-            } => Err(Errno::EIO),
-            _ => Ok(None),
-        }
-    }
-
-    /// The lower parts of a directory.
-    pub fn lower_dirs(&self, parts: &[Part]) -> Lower {
-        let dirs = parts.iter().filter_map(|part| {
-            let (dir, name) = self.lower.get(part.place.checked_sub(1)?)?;
-            let (dev, ino) = (part.stat.dev, part.stat.ino);
-            let marked = part.marks.xattr_whiteouts;
-            Some(Arc::new(LowerDir::child(dir, name, dev, ino, marked)))
-        });
-        let dirs: Box<[_]> = dirs.collect();
-        if dirs.is_empty() {
-            Lower::None
-        } else {
-            Lower::Dirs(dirs)
-        }
-    }
-}
 
 /// Which layer a probe asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +30,10 @@ enum From {
 }
 
 impl From {
+    fn is_bottom(self) -> bool {
+        matches!(self, From::Bottom(_))
+    }
+
     fn layer(self) -> LayerAt {
         match self {
             From::Upper => LayerAt::Upper,
@@ -124,6 +47,9 @@ struct Answer {
     probe: Probe,
     /// Where to ask the layers below.
     redirect: Option<Redirect>,
+    /// Was the last object whose marks were read one with an absolute redirect? Only that leads to data-only
+    /// layers (6.3).
+    absolute: Option<bool>,
     /// The layers below are not to be asked, whatever the probe is.
     stop: bool,
     /// There is a `.wh.` file beside the name.
@@ -135,9 +61,47 @@ impl Answer {
         Answer {
             probe: Probe::Absent,
             redirect: None,
+            absolute: None,
             stop: false,
             marker: false,
         }
+    }
+}
+
+/// What the objects met so far need of the layers below.
+#[derive(Default)]
+struct Needs {
+    /// The data of a metacopy.
+    metacopy: bool,
+    /// To be asked under another name.
+    redirect: bool,
+    /// One of the metacopies was in a lower layer.
+    lower_metacopy: bool,
+    /// The top-most lower file; has it other names?
+    lower_shared: Option<bool>,
+    /// See [`Answer::absolute`].
+    absolute: bool,
+}
+
+impl Needs {
+    /// Takes what the next layer says; `found` is what the layers above it make.
+    fn note(&mut self, answer: &Answer, from: From, found: &Merge) {
+        let lower = from != From::Upper;
+        match answer.probe {
+            // What does not show, as it is below something of another kind, asks for nothing.
+            Probe::NonDir { .. } if found.is_dir() => return,
+            Probe::Dir { .. } if found.is_file() => return,
+            Probe::NonDir { stat, metacopy } => {
+                self.metacopy |= metacopy;
+                self.lower_metacopy |= metacopy && lower;
+                if lower {
+                    self.lower_shared.get_or_insert(stat.nlink > 1);
+                }
+            }
+            _ => {}
+        }
+        self.redirect |= answer.redirect.is_some();
+        self.absolute = answer.absolute.unwrap_or(self.absolute);
     }
 }
 
@@ -170,7 +134,7 @@ impl Overlay {
         if hidden || parent.is_orphan() {
             return Ok(seen);
         }
-        let mut merge = Merge::default();
+        let (mut merge, mut needs) = (Merge::default(), Needs::default());
         let mut trail = Trail::Beside(name.clone());
         let mut layers = parent.lower_dirs().iter();
         let mut next = Next::Ask;
@@ -178,6 +142,7 @@ impl Overlay {
             let answer = self.ask(&dir, name, From::Upper)?;
             seen.upper_whiteout = matches!(answer.probe, Probe::Whiteout);
             seen.upper_marker = answer.marker;
+            needs.note(&answer, From::Upper, &merge);
             next = step(&mut merge, UPPER, &answer);
             if let Some(redirect) = answer.redirect {
                 if matches!(redirect, Redirect::FromRoot(_)) {
@@ -190,6 +155,7 @@ impl Overlay {
         while next == Next::Ask
             && let Some(lower) = layers.next()
         {
+            self.check_needs(&needs)?;
             let from = if self.is_bottom(lower) {
                 From::Bottom(lower.layer)
             } else {
@@ -205,6 +171,7 @@ impl Overlay {
                 }
                 Trail::FromRoot(path) => self.walk(lower, path, from, &mut seen.lower)?,
             };
+            needs.note(&answer, from, &merge);
             next = step(&mut merge, seen.lower.len(), &answer);
             if let Some(redirect) = answer.redirect {
                 if matches!(redirect, Redirect::FromRoot(_)) {
@@ -215,12 +182,42 @@ impl Overlay {
             }
         }
         seen.resolved = merge.finish();
+        seen.lower_shared = needs.lower_shared == Some(true);
+        match trail {
+            // This needs no leave (6.3).
+            Trail::FromRoot(path) if self.is_data_only(&seen.resolved, &needs) => {
+                seen.data_only = Some(path.into());
+            }
+            _ => self.check_needs(&needs)?,
+        }
         Ok(seen)
     }
 
-    /// Nothing is below the last layer, so its marks need not be read.
+    /// May the layers below be asked for what the ones above need?
+    fn check_needs(&self, needs: &Needs) -> Result<()> {
+        let redirects = self.rules.redirects;
+        if needs.metacopy && !redirects.metacopy || needs.redirect && !redirects.follow {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    /// Is this a metacopy that has its data in a data-only layer? One in the upper layer does not lead there
+    /// by itself, as in the kernel.
+    fn is_data_only(&self, resolved: &Resolved, needs: &Needs) -> bool {
+        let missing = matches!(
+            resolved,
+            Resolved::NonDir {
+                data: DataAt::Missing,
+                ..
+            }
+        );
+        missing && needs.absolute && needs.lower_metacopy && !self.data_only.is_empty()
+    }
+
+    /// Nothing is merged below the last layer, so its marks need not be read.
     fn is_bottom(&self, lower: &LowerDir) -> bool {
-        lower.layer + 1 == self.stack.lowers.len()
+        lower.layer + 1 == self.root.lower_dirs().len()
     }
 
     /// Walks a path from the root of one layer, by the rules of that layer for each component. Redirects
@@ -232,7 +229,7 @@ impl Overlay {
         from: From,
         found: &mut Vec<(Arc<LowerDir>, Name)>,
     ) -> Result<Answer> {
-        let (mut dir, mut stop) = (root.clone(), false);
+        let (mut dir, mut stop, mut absolute) = (root.clone(), false, None);
         let here = path.clone();
         let Some((last, above)) = here.split_last() else {
             return Err(Errno::EIO);
@@ -240,16 +237,19 @@ impl Overlay {
         for (depth, name) in above.iter().enumerate() {
             let answer = self.ask(&*self.lower_dir(&dir)?, name, from)?;
             stop |= answer.stop;
+            absolute = answer.absolute.or(absolute);
             match answer.probe {
                 Probe::Absent => {
                     return Ok(Answer {
                         stop,
+                        absolute,
                         ..Answer::absent()
                     });
                 }
                 Probe::Whiteout | Probe::NonDir { .. } => {
                     return Ok(Answer {
                         stop: true,
+                        absolute,
                         ..Answer::absent()
                     });
                 }
@@ -278,6 +278,7 @@ impl Overlay {
         }
         Ok(Answer {
             stop: stop | answer.stop,
+            absolute: answer.absolute.or(absolute),
             ..answer
         })
     }
@@ -300,15 +301,19 @@ impl Overlay {
                 return Err(Errno::ELOOP);
             }
             // Nothing below the last layer could be hidden or renamed (2.4).
-            FileType::Dir if matches!(from, From::Bottom(_)) => Probe::Dir {
-                stat,
-                marks: DirMarks::default(),
-            },
+            FileType::Dir if from.is_bottom() => {
+                answer.absolute = Some(false);
+                Probe::Dir {
+                    stat,
+                    marks: DirMarks::default(),
+                }
+            }
             FileType::Dir => {
                 let mut marks = self.rules.of_dir(at)?;
                 if marks.redirect && !marks.opaque {
                     answer.redirect = Some(self.rules.redirect(at)?);
                 }
+                answer.absolute = Some(is_absolute(&answer.redirect));
                 marks.opaque |=
                     self.rules.oci && self.rules.has_oci_opaque(&dir.open_dir(name)?)?;
                 Probe::Dir { stat, marks }
@@ -317,9 +322,10 @@ impl Overlay {
                 let marks = self.rules.of_file(at, &stat)?;
                 if marks.metacopy {
                     self.rules.check_metacopy(at)?;
-                    if marks.redirect {
+                    if marks.redirect && (!self.data_only.is_empty() || !from.is_bottom()) {
                         answer.redirect = Some(self.rules.redirect(at)?);
                     }
+                    answer.absolute = Some(is_absolute(&answer.redirect));
                 }
                 match marks.whiteout {
                     true => Probe::Whiteout,
@@ -374,6 +380,10 @@ impl Overlay {
             Probe::NonDir { .. } | Probe::Dir { .. } => Some(true),
         })
     }
+}
+
+fn is_absolute(redirect: &Option<Redirect>) -> bool {
+    matches!(redirect, Some(Redirect::FromRoot(_)))
 }
 
 fn step(merge: &mut Merge, place: usize, answer: &Answer) -> Next {

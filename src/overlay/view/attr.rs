@@ -54,10 +54,21 @@ impl Overlay {
             Ok((self.meant_by(node, at, disk)?, disk))
         })?;
         if node.is_metacopy() {
-            // The blocks are those of the data (6.2).
-            stat.blocks = self.lower_data(node)?.0.at().stat()?.blocks;
+            stat.blocks = self.data_blocks(node, &stat)?;
         }
         Ok(stat)
+    }
+
+    /// The blocks of a metacopy are those of its data (6.2). Nothing is looked up in data-only layers for
+    /// them: they are guessed until the data is needed (6.3).
+    pub(in crate::overlay) fn data_blocks(&self, node: &Arc<Node>, stat: &Stat) -> Result<u64> {
+        match &node.lower {
+            Lower::Object {
+                data: Some(data), ..
+            } if data.known().is_none() => Ok(guessed_blocks(stat)),
+            Lower::Data { data, .. } if data.known().is_none() => Ok(guessed_blocks(stat)),
+            _ => Ok(self.lower_data(node)?.0.at().stat()?.blocks),
+        }
     }
 
     /// What users see of these attributes.
@@ -110,4 +121,10 @@ impl Overlay {
         stat.namelen = self.name_max;
         Ok(stat)
     }
+}
+
+/// What a file of this size would take without holes.
+fn guessed_blocks(stat: &Stat) -> u64 {
+    let block = u64::from(stat.blksize.max(512));
+    stat.size.div_ceil(block).saturating_mul(block / 512)
 }

@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::ask::Seen;
 use super::attr::Attr;
 use super::merge::{DataAt, Part, Resolved};
+use super::seen::Seen;
 use crate::layer::keys::Key as Mark;
 use crate::layer::origin;
 use crate::layer::protattr::Protection;
@@ -95,10 +95,6 @@ impl Overlay {
             Resolved::Nothing => Ok(None),
             Resolved::NonDir { part, data } => {
                 let mut stat = part.stat;
-                if let DataAt::Below(data) = data {
-                    // The blocks are those of the data (6.2).
-                    stat.blocks = data.stat.blocks;
-                }
                 let node = match seen.upper() {
                     Some(_) => {
                         let node = self.upper_node(parent, name, part, seen, place)?;
@@ -108,6 +104,11 @@ impl Overlay {
                     }
                     None => self.lower_node(parent, name, part, seen, place)?,
                 };
+                match data {
+                    DataAt::Own => {}
+                    DataAt::Below(data) => stat.blocks = data.stat.blocks,
+                    DataAt::Missing => stat.blocks = self.data_blocks(&node, &stat)?,
+                }
                 Ok(Some((node, stat)))
             }
             Resolved::Dir(parts) => {
@@ -148,8 +149,11 @@ impl Overlay {
         place: Place,
     ) -> Result<Arc<Node>> {
         let ino = self.upper_ino(parent, name, &part.stat)?;
-        let lower = match seen.data_object()? {
-            Some(data) => Lower::Data(data),
+        let lower = match seen.data_file()? {
+            Some(data) => Lower::Data {
+                data,
+                shared: seen.lower_shared,
+            },
             None => Lower::None,
         };
         Ok(self.table.find_or_make(real_key(&part.stat), || NewNode {
@@ -158,7 +162,7 @@ impl Overlay {
             lower,
             upper: Some(upper_of(&part.stat)),
             impure: false,
-            redirect: None,
+            redirect: seen.upper_redirect.clone(),
             place,
         }))
     }
@@ -181,7 +185,7 @@ impl Overlay {
             },
             false => real_key(stat),
         };
-        let (object, data) = (seen.object(part)?, seen.data_object()?);
+        let (object, data) = (seen.object(part)?, seen.data_file()?);
         Ok(self.table.find_or_make(key, || NewNode {
             kind: stat.kind,
             ino: self.identity.ino(stat.dev, stat.ino),

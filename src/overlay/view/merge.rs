@@ -123,6 +123,16 @@ impl Merge {
         }
     }
 
+    /// Is it a directory, as far as is known?
+    pub fn is_dir(&self) -> bool {
+        matches!(self.resolved, Resolved::Dir(_))
+    }
+
+    /// Is it anything else that exists?
+    pub fn is_file(&self) -> bool {
+        matches!(self.resolved, Resolved::NonDir { .. })
+    }
+
     /// What the name means.
     pub fn finish(self) -> Resolved {
         self.resolved

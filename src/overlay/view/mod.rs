@@ -13,4 +13,5 @@ pub mod lookup;
 pub mod merge;
 pub(in crate::overlay) mod overrides;
 mod owners;
+pub(in crate::overlay) mod seen;
 pub mod xattr;

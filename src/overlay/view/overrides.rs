@@ -59,7 +59,10 @@ impl Overlay {
         let is_upper = |upper: Upper| (upper.dev, upper.ino) == (disk.dev, disk.ino);
         let layer = match &node.lower {
             _ if node.upper().is_some_and(is_upper) => LayerAt::Upper,
-            Lower::Object { object, .. } | Lower::Data(object) => LayerAt::Lower(object.dir.layer),
+            Lower::Object { object, .. } => LayerAt::Lower(object.dir.layer),
+            Lower::Data { data, .. } => data
+                .known()
+                .map_or(LayerAt::Upper, |object| LayerAt::Lower(object.dir.layer)),
             Lower::Dirs(dirs) => dirs
                 .first()
                 .map_or(LayerAt::Upper, |dir| LayerAt::Lower(dir.layer)),
