@@ -124,6 +124,14 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
+/// A rename that both refuse leaves less behind here. It shows in the upper layers only.
+pub const REFUSED: Known = Known {
+    section: "13.2",
+    what: "a rename that is refused copies nothing up; the kernel may find out after it wrote a redirect",
+    holds: |_| false,
+    then: Then::End,
+};
+
 /// The row that allows these outcomes to differ.
 pub fn known(seen: &Seen) -> Option<&'static Known> {
     KNOWN.iter().find(|row| (row.holds)(seen))

@@ -39,6 +39,16 @@ fn cached() {
 }
 
 #[test]
+fn redirect() {
+    fuzz("redirect");
+}
+
+#[test]
+fn metacopy() {
+    fuzz("metacopy");
+}
+
+#[test]
 fn user() {
     if std::env::var_os(INSIDE).is_some() {
         return fuzz("user");

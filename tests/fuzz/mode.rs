@@ -26,6 +26,16 @@ pub const MODES: &[Mode] = &[
         ..Mode::root("cached", 30)
     },
     Mode {
+        plyfs: "redirect_dir=on",
+        kernel: "index=off,redirect_dir=on,metacopy=off,xino=off",
+        ..Mode::root("redirect", 30)
+    },
+    Mode {
+        plyfs: "metacopy=on",
+        kernel: "index=off,redirect_dir=on,metacopy=on,xino=off",
+        ..Mode::root("metacopy", 30)
+    },
+    Mode {
         user: true,
         devices: false,
         plyfs: "userxattr",

@@ -9,7 +9,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use super::act::{act, list};
 use super::build::build;
 use super::draw::{DIRS, Trace};
-use super::known::{Known, Seen, Then, known};
+use super::known::{Known, REFUSED, Seen, Then, known};
 use super::mode::Mode;
 use super::op::{Kind, Op, Path as Name, Place, Step};
 use super::side::{Outcome, Side};
@@ -152,6 +152,14 @@ impl Run {
             (kernel, plyfs) = (self.untouched(dir, kernel), self.untouched(dir, plyfs));
         }
         self.compare(&step.op, "", lower, &kernel, &plyfs)?;
+        if let Op::Rename { from, to, .. } = &step.op
+            && kernel.is_err()
+            && [from, to]
+                .iter()
+                .any(|at| self.kernel.redirect(at) != self.plyfs.redirect(at))
+        {
+            self.met.push(&REFUSED);
+        }
         // What other users do has effects of its own on set-id bits.
         if !(step.look || step.uid != 0) || self.is_over() {
             return Ok(());

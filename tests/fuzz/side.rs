@@ -142,6 +142,12 @@ impl Side {
         rustix::fs::statat(CWD, self.layers.upper.join(path), AtFlags::empty()).is_ok()
     }
 
+    /// The redirect of an upper object; `None` for one without and for what is not in the upper.
+    pub fn redirect(&self, path: &str) -> Option<Vec<u8>> {
+        let all = snapshot::xattrs(&self.layers.upper.join(path)).ok()?;
+        all.get("trusted.overlay.redirect").cloned()
+    }
+
     /// All that both sides must agree on.
     pub fn describe(&mut self, s: &Stat) -> String {
         let kind = FileType::from_raw_mode(s.st_mode);
