@@ -1,4 +1,4 @@
-//! The kernel's own account of the requests to a FUSE daemon, read from an instance of tracefs that nobody else uses:
+//! The kernel's own account of requests to a FUSE daemon and of a thread's system calls, read from an instance of tracefs that nobody else uses:
 //! other tests and mounts do not show in it.
 
 use std::fs;
@@ -46,6 +46,11 @@ impl Trace {
     /// Forgets what was recorded.
     pub fn clear(&self) -> io::Result<()> {
         fs::write(self.instance.join("trace"), "")
+    }
+
+    /// Goes on, or pauses.
+    pub fn switch(&self, on: bool) -> io::Result<()> {
+        fs::write(self.instance.join("tracing_on"), if on { "1" } else { "0" })
     }
 
     /// What was recorded, a line for each event.
@@ -118,4 +123,28 @@ fn name(line: &str) -> Option<String> {
         "RELEASE" | "RELEASEDIR" => format!("({name})"),
         _ => name.to_string(),
     })
+}
+
+/// The system calls of one thread.
+pub struct Syscalls(Trace);
+
+impl Syscalls {
+    /// Of the calling thread.
+    pub fn of_this_thread() -> io::Result<Syscalls> {
+        let trace = Trace::new()?;
+        let thread = rustix::thread::gettid().as_raw_nonzero();
+        trace.watch("raw_syscalls/sys_enter", &format!("common_pid == {thread}"))?;
+        Ok(Syscalls(trace))
+    }
+
+    /// How many `action` makes, and those that end the count: see how many these are by doing nothing.
+    pub fn during(&self, action: impl FnOnce()) -> io::Result<usize> {
+        self.0.switch(false)?;
+        self.0.clear()?;
+        // Reading the account must not be recorded, or it would never end.
+        self.0.switch(true)?;
+        action();
+        self.0.switch(false)?;
+        Ok(self.0.lines()?.len())
+    }
 }

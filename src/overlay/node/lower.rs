@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::fds::FdKey;
+use super::names::Names;
 use crate::sys::dir::DirFd;
 use crate::sys::name::Name;
 
@@ -18,6 +19,8 @@ pub struct LowerDir {
     pub ino: u64,
     /// Empty files in it may be whiteouts by attribute.
     pub xattr_whiteouts: bool,
+    /// What is in it.
+    pub names: Names,
     pub(super) from: LowerFrom,
 }
 
@@ -37,6 +40,7 @@ impl LowerDir {
             dev,
             ino,
             xattr_whiteouts: false,
+            names: Names::default(),
             from,
         }
     }
@@ -56,6 +60,7 @@ impl LowerDir {
             dev,
             ino,
             xattr_whiteouts,
+            names: Names::default(),
             from,
         }
     }

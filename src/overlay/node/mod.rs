@@ -10,6 +10,7 @@ pub mod handle;
 pub mod identity;
 pub mod listing;
 pub mod lower;
+pub mod names;
 pub mod place;
 pub mod reach;
 pub mod reaper;

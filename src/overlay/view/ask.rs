@@ -163,7 +163,7 @@ impl Overlay {
             };
             let answer = match &mut trail {
                 Trail::Beside(name) => {
-                    let answer = self.ask(&*self.lower_dir(lower)?, name, from)?;
+                    let answer = self.ask_lower(lower, name, from)?;
                     if !matches!(answer.probe, Probe::Absent) {
                         seen.lower.push((lower.clone(), name.clone()));
                     }
@@ -235,7 +235,7 @@ impl Overlay {
             return Err(Errno::EIO);
         };
         for (depth, name) in above.iter().enumerate() {
-            let answer = self.ask(&*self.lower_dir(&dir)?, name, from)?;
+            let answer = self.ask_lower(&dir, name, from)?;
             stop |= answer.stop;
             absolute = answer.absolute.or(absolute);
             match answer.probe {
@@ -272,7 +272,7 @@ impl Overlay {
                 path.extend(rest);
             }
         }
-        let answer = self.ask(&*self.lower_dir(&dir)?, last, from)?;
+        let answer = self.ask_lower(&dir, last, from)?;
         if !matches!(answer.probe, Probe::Absent) {
             found.push((dir, last.clone()));
         }
@@ -281,6 +281,22 @@ impl Overlay {
             absolute: answer.absolute.or(absolute),
             ..answer
         })
+    }
+
+    /// Asks one directory of a lower layer, if it is not known that it lacks the name.
+    fn ask_lower(&self, lower: &Arc<LowerDir>, name: &Name, from: From) -> Result<Answer> {
+        let bytes = name.as_bytes();
+        let names = &lower.names;
+        let unmarked = || !self.rules.oci || names.lack(&[mark::OCI_PREFIX, bytes]);
+        if names.lack(&[bytes]) && unmarked() {
+            return Ok(Answer::absent());
+        }
+        let dir = self.lower_dir(lower)?;
+        let answer = self.ask(&dir, name, from)?;
+        if matches!(answer.probe, Probe::Absent) {
+            names.missed(&dir);
+        }
+        Ok(answer)
     }
 
     /// Asks one directory of one layer.
@@ -358,27 +374,17 @@ impl Overlay {
     /// Is the name in the directory's lower stack, whatever the upper says (0.3)? An error counts as yes.
     pub(in crate::overlay) fn is_lower_positive(&self, parent: &Arc<Node>, name: &Name) -> bool {
         for lower in parent.lower_dirs() {
-            let found = self
-                .lower_dir(lower)
-                .and_then(|dir| self.is_positive(&dir, name, lower.layer));
-            match found {
-                Ok(None) => {}
-                Ok(Some(positive)) => return positive,
-                Err(_) => return true,
+            let Ok(answer) = self.ask_lower(lower, name, From::Bottom(lower.layer)) else {
+                return true;
+            };
+            match answer.probe {
+                Probe::Absent if answer.stop => return false,
+                Probe::Absent => {}
+                Probe::Whiteout => return false,
+                Probe::NonDir { .. } | Probe::Dir { .. } => return true,
             }
         }
         false
-    }
-
-    /// Does one layer settle the question? `Some(false)`: by removing the name.
-    fn is_positive(&self, dir: &DirFd, name: &Name, layer: usize) -> Result<Option<bool>> {
-        let answer = self.ask(dir, name, From::Bottom(layer))?;
-        Ok(match answer.probe {
-            Probe::Absent if answer.stop => Some(false),
-            Probe::Absent => None,
-            Probe::Whiteout => Some(false),
-            Probe::NonDir { .. } | Probe::Dir { .. } => Some(true),
-        })
     }
 }
 

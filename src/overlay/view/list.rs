@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::layer::mark;
 use crate::overlay::Overlay;
 use crate::overlay::node::listing::{DOTS, Listed, Listing};
+use crate::overlay::node::names::{NameHashes, Names};
 use crate::overlay::node::{DirState, Node, NodeId};
 use crate::overlay::view::lookup::Entry;
 use crate::overlay::view::overrides::LayerAt;
@@ -81,6 +82,8 @@ struct Source<'a> {
     xattr_whiteouts: bool,
     /// More layers follow.
     more: bool,
+    /// Where its names are kept, for a lower layer.
+    names: Option<&'a Names>,
     impure: bool,
     has_lower: bool,
 }
@@ -210,6 +213,7 @@ impl Overlay {
                 layer: LayerAt::Upper,
                 xattr_whiteouts: self.rules.of_dir(dir.at())?.xattr_whiteouts,
                 more: !lowers.is_empty(),
+                names: None,
                 impure: node.is_impure(),
                 has_lower: node.has_lower(),
             })?;
@@ -222,6 +226,7 @@ impl Overlay {
                 layer: LayerAt::Lower(lower.layer),
                 xattr_whiteouts: lower.xattr_whiteouts,
                 more,
+                names: Some(&lower.names),
                 impure: false,
                 has_lower: true,
             })?;
@@ -247,14 +252,21 @@ impl Overlay {
 impl Builder<'_> {
     fn read(&mut self, source: &Source<'_>) -> Result<()> {
         let mut removed_below = Vec::new();
+        let mut names = source.names.map(|_| NameHashes::default());
         let dir = source.dir.at().open_dir_file()?;
         dir.for_each_entry(|entry| {
+            if let Some(names) = &mut names {
+                names.push(entry.name);
+            }
             if let (true, Some(target)) = (self.overlay.rules.oci, mark::oci_target(entry.name)) {
                 removed_below.extend(target.map(Box::from));
                 return Ok(());
             }
             self.add(source, entry)
         })?;
+        if let (Some(known), Some(names)) = (source.names, names) {
+            known.learn(names);
+        }
         // A name beside its own `.wh.` file stays visible: the mark is for the layers below.
         self.seen.extend(removed_below);
         Ok(())

@@ -1,0 +1,126 @@
+//! [`Names`]: which names a directory of a lower layer has, so that a name it lacks costs no system call: what makes
+//! deep stacks and misses cheap.
+//!
+//! Kept as hashes: one that is there by chance costs a look at the disk, as it would without; a name that is there is
+//! never missed, as lower layers do not change.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{Errno, Result};
+
+/// Names looked for in vain until the directory is read for the first time, and how much later it is tried again if
+/// it was too long then.
+const MISSES: u32 = 8;
+/// How many names may be read for one that was looked for in vain.
+const WORTH: u32 = 64;
+
+/// The names of one directory, as far as they are known.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: OnceLock<Box<[u32]>>,
+    misses: AtomicU32,
+}
+
+impl Names {
+    /// Is it known that the directory has no such name? The name may be given in pieces.
+    pub fn lack(&self, name: &[&[u8]]) -> bool {
+        self.known
+            .get()
+            .is_some_and(|known| known.binary_search(&hash(name)).is_err())
+    }
+
+    /// A name was looked for in vain: after some of them the directory is read, if it is short enough for that.
+    pub fn missed(&self, dir: &DirFd) {
+        let misses = self.misses.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_time = misses.is_multiple_of(MISSES) && (misses / MISSES).is_power_of_two();
+        if is_time && self.known.get().is_none() {
+            let limit = misses.saturating_mul(WORTH);
+            // Whoever needs a name that could not be read gets the error.
+            if let Ok(names) = read(dir, limit as usize) {
+                self.learn(names);
+            }
+        }
+    }
+
+    /// These are all.
+    pub fn learn(&self, names: NameHashes) {
+        let mut hashes = names.0;
+        hashes.sort_unstable();
+        hashes.dedup();
+        // Somebody else may have read the same.
+        let _known = self.known.set(hashes.into_boxed_slice());
+    }
+}
+
+/// Names on the way to be known.
+#[derive(Debug, Default)]
+pub struct NameHashes(Vec<u32>);
+
+impl NameHashes {
+    /// Adds a name.
+    pub fn push(&mut self, name: &[u8]) {
+        self.0.push(hash(&[name]));
+    }
+}
+
+fn read(dir: &DirFd, limit: usize) -> Result<NameHashes> {
+    let mut names = NameHashes::default();
+    dir.at().open_dir_file()?.for_each_entry(|entry| {
+        if names.0.len() == limit {
+            return Err(Errno::EOVERFLOW);
+        }
+        names.push(entry.name);
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+/// FNV-1a, folded.
+fn hash(name: &[&[u8]]) -> u32 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let bytes = name.iter().copied().flatten();
+    let hash = bytes.fold(OFFSET, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
+    });
+    (hash ^ (hash >> 32)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_there_is_never_lacking() {
+        let names = Names::default();
+        assert!(!names.lack(&[b"anything"]), "nothing is known yet");
+        let mut some = NameHashes::default();
+        for n in 0..1000 {
+            some.push(format!("name-{n}").as_bytes());
+        }
+        names.learn(some);
+        assert!((0..1000).all(|n| !names.lack(&[b"name-", format!("{n}").as_bytes()])));
+        let wrong = (1000..2000).filter(|n| !names.lack(&[format!("name-{n}").as_bytes()]));
+        assert!(wrong.count() < 3);
+    }
+
+    #[test]
+    fn a_directory_is_read_after_some_misses_if_it_is_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = MISSES * WORTH + 1;
+        for n in 0..there {
+            std::fs::write(dir.path().join(n.to_string()), "").unwrap();
+        }
+        let fd = DirFd::open(dir.path()).unwrap();
+        let names = Names::default();
+        for _ in 0..2 * MISSES - 1 {
+            names.missed(&fd);
+            assert!(!names.lack(&[b"none"]), "too long for so few misses");
+        }
+        names.missed(&fd);
+        assert!(names.lack(&[b"none"]));
+        assert!((0..there).all(|n| !names.lack(&[n.to_string().as_bytes()])));
+    }
+}
