@@ -1,5 +1,5 @@
-//! The kernel's own account of requests to a FUSE daemon and of a thread's system calls, read from an instance of tracefs that nobody else uses:
-//! other tests and mounts do not show in it.
+//! The kernel's own account of requests to a FUSE daemon and of a thread's system calls, read from an instance of
+//! tracefs that nobody else uses: other tests and mounts do not show in it.
 
 use std::fs;
 use std::io;
