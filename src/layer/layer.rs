@@ -84,6 +84,8 @@ pub struct Layer {
     pub stat: Stat,
     /// UUID of its filesystem where it has one.
     pub uuid: Option<Uuid>,
+    /// Immutable means what chattr(1) says. erofs calls everything immutable and has no such flags.
+    pub has_flags: bool,
     pub(super) option: &'static str,
     pub(super) path: PathBuf,
 }
@@ -98,15 +100,14 @@ impl Layer {
         let root = DirFd::open(path).map_err(fail)?;
         let stat = root.stat().map_err(fail)?;
         // Only an fd that can do I/O takes the ioctl; a directory we may not read has no UUID for us.
-        let uuid = root
-            .at()
-            .open_dir_file()
-            .and_then(|dir| dir.filesystem_uuid())
-            .ok();
+        let opened = root.at().open_dir_file().ok();
+        let uuid = opened.as_ref().and_then(|dir| dir.filesystem_uuid().ok());
+        let has_flags = opened.is_some_and(|dir| dir.inode_flags().is_ok());
         Ok(Layer {
             root: Arc::new(root),
             stat,
             uuid,
+            has_flags: has_flags || !stat.immutable,
             option,
             path: path.to_path_buf(),
         })

@@ -258,6 +258,20 @@ pub fn fs_uuid(fd: BorrowedFd<'_>) -> Result<[u8; 16]> {
     }
 }
 
+/// `_IOR(0x94, 31, struct btrfs_ioctl_fs_info_args)`, and the size of the struct in words.
+const BTRFS_IOC_FS_INFO: u64 = 0x8400_941f;
+const BTRFS_INFO_WORDS: usize = 128;
+
+/// BTRFS_IOC_FS_INFO: the UUID of a btrfs, which does not know FS_IOC_GETFSUUID.
+pub fn btrfs_uuid(fd: BorrowedFd<'_>) -> Result<[u8; 16]> {
+    let mut out = [0u64; BTRFS_INFO_WORDS];
+    // SAFETY: the ioctl reads and writes one struct of this size through the pointer.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), BTRFS_IOC_FS_INFO as _, out.as_mut_ptr()) };
+    check(ret.into())?;
+    // Two numbers come first.
+    Ok((u128::from(out[2].to_be()) << 64 | u128::from(out[3].to_be())).to_be_bytes())
+}
+
 // ---- mounts --------------------------------------------------------------------------------------
 
 /// mount_setattr(2) on a mount fd itself (`AT_EMPTY_PATH`): sets the given `MOUNT_ATTR_*` bits; `flags`

@@ -270,6 +270,9 @@ impl FileFd {
     /// # Errors
     /// ENOTTY where it has none or the kernel is older than 6.9.
     pub fn filesystem_uuid(&self) -> Result<[u8; 16]> {
-        super::ffi::fs_uuid(self.as_fd())
+        super::ffi::fs_uuid(self.as_fd()).or_else(|errno| {
+            // Other filesystems do not know the question.
+            super::ffi::btrfs_uuid(self.as_fd()).map_err(|_| errno)
+        })
     }
 }

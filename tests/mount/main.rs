@@ -9,6 +9,7 @@ mod copyup;
 mod crash;
 mod create;
 mod data_only;
+mod filesystems;
 mod flags;
 mod identity;
 mod io;

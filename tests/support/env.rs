@@ -139,6 +139,33 @@ impl Scratch {
         Ok(at)
     }
 
+    /// Mounts a fresh filesystem of this type at `name`.
+    pub fn filesystem(&mut self, name: &str, kind: &str) -> Result<PathBuf, String> {
+        let image = self.image(&format!("{}.img", name.replace('/', "-")), 512 << 20);
+        let image = image.to_string_lossy();
+        run(&format!("mkfs.{kind}"), &["-q", &image])?;
+        self.mounted(name, &["mount", "-t", kind, "-o", "loop", &image])
+    }
+
+    /// Mounts over `name` a filesystem of this type that holds what is there, and cannot be written.
+    pub fn packed(&mut self, name: &str, kind: &str) -> Result<PathBuf, String> {
+        let from = self.root.join(name);
+        let from = from.to_string_lossy();
+        if kind == "overlay" {
+            let empty = self.root.join("empty");
+            fs::create_dir_all(&empty).expect("create a directory");
+            let layers = format!("lowerdir={from}:{}", empty.display());
+            return self.mounted(name, &["mount", "-t", kind, "-o", &layers, "none"]);
+        }
+        let image = self.root.join(format!("{}.{kind}", name.replace('/', "-")));
+        let image = image.to_string_lossy();
+        match kind {
+            "squashfs" => run("mksquashfs", &[&from, &image, "-quiet", "-no-progress"])?,
+            _ => run(&format!("mkfs.{kind}"), &["--quiet", &image, &from])?,
+        }
+        self.mounted(name, &["mount", "-t", kind, "-o", "loop,ro", &image])
+    }
+
     /// A file of zeros of this size, to hold a filesystem.
     pub fn image(&self, name: &str, bytes: u64) -> PathBuf {
         let image = self.root.join(name);

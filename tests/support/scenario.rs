@@ -38,6 +38,8 @@ pub struct Scenario<'a> {
     ext4: bool,
     two_filesystems: bool,
     small: Option<&'static str>,
+    filesystem: Option<&'static str>,
+    lower_on: Option<&'static str>,
     opaque_counts: bool,
     upper_on: Option<Place<'a>>,
     upper_counts: bool,
@@ -70,6 +72,8 @@ impl<'a> Scenario<'a> {
             ext4: false,
             two_filesystems: false,
             small: None,
+            filesystem: None,
+            lower_on: None,
             opaque_counts: true,
             upper_on: None,
             upper_counts: true,
@@ -136,6 +140,19 @@ impl<'a> Scenario<'a> {
     /// optional (4.5), and the kernel leaves one behind when a rename fails late.
     pub fn opaque_by_effect(mut self) -> Self {
         self.opaque_counts = false;
+        self
+    }
+
+    /// All layers on a filesystem of this type, in an image.
+    pub fn on_filesystem(mut self, kind: &'static str) -> Self {
+        self.filesystem = Some(kind);
+        self
+    }
+
+    /// Lower 1 on a filesystem of this type: one to be written, one made of what was built, or an overlay of it.
+    pub fn lower_on(mut self, kind: &'static str) -> Self {
+        self.lower_on = Some(kind);
+        self.same_ino = false;
         self
     }
 
@@ -240,6 +257,13 @@ impl<'a> Scenario<'a> {
         if let Some(size) = self.small {
             scratch.tmpfs(&name, size);
         }
+        let writable = ["xfs", "btrfs"];
+        if let Some(kind) = self.filesystem {
+            scratch.filesystem(&name, kind)?;
+        }
+        if let Some(kind) = self.lower_on.filter(|kind| writable.contains(kind)) {
+            scratch.filesystem(&format!("{name}/l1"), kind)?;
+        }
         if self.two_filesystems {
             scratch.tmpfs(&format!("{name}/l2"), "1g");
         }
@@ -254,6 +278,9 @@ impl<'a> Scenario<'a> {
         layers.data_only = self.data_only;
         (self.build)(&layers);
         layers.settle();
+        if let Some(kind) = self.lower_on.filter(|kind| !writable.contains(kind)) {
+            scratch.packed(&format!("{name}/l1"), kind)?;
+        }
         let lowers_before = snapshots(&layers);
         let mounted = match Mounted::new(server, &layers, self.mount_options(server)) {
             Ok(mounted) => mounted,

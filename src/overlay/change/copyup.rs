@@ -11,7 +11,6 @@ use super::temp::Temp;
 use super::workdir::WorkDir;
 use crate::layer::keys::{self, Key as Mark};
 use crate::layer::origin;
-use crate::layer::protattr::Protection;
 use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::change::slot::Slot;
@@ -110,6 +109,10 @@ impl Overlay {
         self.copy_owner(at, &stat)?;
         copy_xattrs(lower.at(), at, |name| self.is_users(name))?;
         self.copy_flags(lower.at(), at, &stat)?;
+        let protection = self.lower_protection(node, &stat);
+        if protection.any() {
+            self.write_protection(at, protection)?;
+        }
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
         if !shared {
             self.set_origin(node, lower.at(), at)?;
@@ -203,12 +206,7 @@ impl Overlay {
             to.set_inode_flags(flags)
                 .unwrap_or_else(|errno| log::debug!("inode flags: {errno}"));
         }
-        let protection = Protection::of_inode(stat);
-        if protection.any() {
-            self.write_protection(to, protection)
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Notes the lower object, which keeps the inode number over a remount. Where attributes cannot be
@@ -217,10 +215,8 @@ impl Overlay {
         let Some(marks) = self.marks else {
             return Ok(());
         };
-        let layer = match &node.lower {
-            Lower::Object { object, .. } => object.dir.layer,
-            Lower::Dirs(dirs) => dirs.first().map_or(0, |dir| dir.layer),
-            Lower::None | Lower::Data { .. } => return Ok(()),
+        let Some(layer) = node.lower.layer() else {
+            return Ok(());
         };
         let uuid = self.stack.lowers.get(layer).and_then(|layer| layer.uuid);
         match to.set_xattr(

@@ -9,6 +9,7 @@ use crate::overlay::Overlay;
 use crate::overlay::node::Node;
 use crate::sys::at::At;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::stat::Stat;
 use crate::sys::xattr::XattrMode;
 
 impl Overlay {
@@ -18,7 +19,7 @@ impl Overlay {
             return Ok(protection);
         }
         let protection = match (node.upper(), self.marks) {
-            (None, _) => Protection::of_inode(&self.real_lower(node)?.at().stat()?),
+            (None, _) => self.lower_protection(node, &self.real_lower(node)?.at().stat()?),
             (Some(_), None) => Protection::default(),
             (Some(_), Some(marks)) => {
                 let real = self.real(node)?;
@@ -28,6 +29,15 @@ impl Overlay {
         };
         node.set_protection(protection);
         Ok(protection)
+    }
+
+    /// The protection that a lower object has there.
+    pub(in crate::overlay) fn lower_protection(&self, node: &Node, stat: &Stat) -> Protection {
+        let layer = node.lower.layer().and_then(|at| self.stack.lowers.get(at));
+        match layer {
+            Some(layer) if !layer.has_flags => Protection::default(),
+            _ => Protection::of_inode(stat),
+        }
     }
 
     /// Metadata may be changed, and the name may be taken away, given or moved.

@@ -127,3 +127,14 @@ pub enum Lower {
     /// Directories that contribute, top-most first.
     Dirs(Box<[Arc<LowerDir>]>),
 }
+
+impl Lower {
+    /// The layer whose object shows; none where the upper's own does.
+    pub fn layer(&self) -> Option<usize> {
+        match self {
+            Lower::Object { object, .. } => Some(object.dir.layer),
+            Lower::Dirs(dirs) => dirs.first().map(|dir| dir.layer),
+            Lower::None | Lower::Data { .. } => None,
+        }
+    }
+}
