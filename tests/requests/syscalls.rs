@@ -2,9 +2,12 @@
 
 use std::ffi::OsStr;
 
-use plyfs::overlay::node::ROOT;
-use plyfs::sys::errno::Errno;
+use plyfs::overlay::change::rename::Rename;
+use plyfs::overlay::change::setattr::SetAttr;
+use plyfs::overlay::node::{NodeId, ROOT};
+use plyfs::sys::errno::{Errno, Result};
 
+use crate::inprocess::client::{KEEP, flags, me};
 use crate::inprocess::rig::{View, code, stack};
 use crate::support::env;
 use crate::trace::Syscalls;
@@ -76,5 +79,204 @@ fn listing_a_directory_teaches_its_names() {
             .during(|| assert!(v.lookup(ROOT, "d").is_ok()))
             .unwrap();
         assert!(root - idle >= DEEP, "all layers have it");
+    });
+}
+
+/// A verb and its price.
+struct Row {
+    what: &'static str,
+    action: fn(&Known) -> Result<()>,
+    calls: usize,
+}
+
+const fn row(what: &'static str, action: fn(&Known) -> Result<()>, calls: usize) -> Row {
+    Row {
+        what,
+        action,
+        calls,
+    }
+}
+
+/// What the kernel knows when it asks: the nodes of a merged directory and of one in the upper alone.
+struct Known<'a> {
+    view: &'a View,
+    merged: NodeId,
+    pure: NodeId,
+    upper: NodeId,
+    lower: NodeId,
+}
+
+impl Known<'_> {
+    fn create(&self, dir: NodeId, name: &str) -> Result<()> {
+        let overlay = &self.view.overlay;
+        let flags = flags::WRITE;
+        let (entry, opened) = overlay.create(dir, OsStr::new(name), 0o100_644, flags, me())?;
+        overlay.release(opened.handle);
+        overlay.forget(entry.id, 1);
+        Ok(())
+    }
+
+    fn mkdir(&self, dir: NodeId, name: &str) -> Result<()> {
+        let entry = self
+            .view
+            .overlay
+            .mkdir(dir, OsStr::new(name), 0o755, me())?;
+        self.view.overlay.forget(entry.id, 1);
+        Ok(())
+    }
+
+    fn rename(&self, dir: NodeId, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (OsStr::new(from), OsStr::new(to));
+        self.view
+            .overlay
+            .rename(dir, from, dir, to, Rename::Replace)
+    }
+
+    fn lookup(&self, dir: NodeId, name: &str) -> Result<()> {
+        let entry = self.view.overlay.lookup(dir, OsStr::new(name))?;
+        self.view.overlay.forget(entry.id, 1);
+        Ok(())
+    }
+
+    fn open(&self, file: NodeId, flags: i32) -> Result<()> {
+        let opened = self.view.overlay.open(file, flags, false)?;
+        self.view.overlay.release(opened.handle);
+        Ok(())
+    }
+
+    fn chmod(&self, file: NodeId) -> Result<()> {
+        let set = SetAttr {
+            perm: Some(0o600),
+            ..KEEP
+        };
+        self.view.overlay.setattr(file, set, None).map(drop)
+    }
+}
+
+const ROWS: &[Row] = &[
+    row("lookup of an upper file", |k| k.lookup(k.merged, "up"), 2),
+    row("lookup of a lower file", |k| k.lookup(k.merged, "low"), 3),
+    row(
+        "lookup of a missing name",
+        |k| k.lookup(k.merged, "none").or(Ok(())),
+        1,
+    ),
+    row("lookup of a merged directory", |k| k.lookup(ROOT, "m"), 5),
+    row(
+        "getattr of an upper file",
+        |k| k.view.overlay.getattr(k.upper, None).map(drop),
+        1,
+    ),
+    row(
+        "open and close of an upper file",
+        |k| k.open(k.upper, flags::READ),
+        3,
+    ),
+    row(
+        "open and close of a lower file",
+        |k| k.open(k.lower, flags::READ),
+        3,
+    ),
+    row(
+        "create in a merged directory",
+        |k| k.create(k.merged, "new"),
+        8,
+    ),
+    row("create in a pure directory", |k| k.create(k.pure, "new"), 8),
+    row("create over a whiteout", |k| k.create(k.merged, "gone"), 16),
+    row(
+        "mkdir in a merged directory",
+        |k| k.mkdir(k.merged, "sub"),
+        5,
+    ),
+    row("mkdir in a pure directory", |k| k.mkdir(k.pure, "sub"), 5),
+    row(
+        "rename in a merged directory",
+        |k| k.rename(k.merged, "new", "other"),
+        9,
+    ),
+    row(
+        "rename in a pure directory",
+        |k| k.rename(k.pure, "new", "other"),
+        9,
+    ),
+    row(
+        "rename of a lower file",
+        |k| k.rename(k.merged, "low2", "moved"),
+        40,
+    ),
+    row(
+        "unlink in a merged directory",
+        |k| k.view.overlay.unlink(k.merged, OsStr::new("other")),
+        7,
+    ),
+    row(
+        "unlink in a pure directory",
+        |k| k.view.overlay.unlink(k.pure, OsStr::new("other")),
+        6,
+    ),
+    row(
+        "unlink of a lower file",
+        |k| k.view.overlay.unlink(k.merged, OsStr::new("low3")),
+        6,
+    ),
+    row(
+        "rmdir in a merged directory",
+        |k| k.view.overlay.rmdir(k.merged, OsStr::new("sub")),
+        15,
+    ),
+    row(
+        "rmdir in a pure directory",
+        |k| k.view.overlay.rmdir(k.pure, OsStr::new("sub")),
+        14,
+    ),
+    row("chmod of an upper file", |k| k.chmod(k.upper), 4),
+    row(
+        "opening a lower file for writing",
+        |k| k.open(k.lower, flags::WRITE),
+        31,
+    ),
+];
+
+#[test]
+fn system_calls_of_each_verb() {
+    if let Some(why) = env::mounted_tests_impossible() {
+        return env::cannot_run("system calls of each verb", &why);
+    }
+    env::isolated(|| {
+        stack(2, |b| {
+            for name in ["low", "low2", "low3", "gone"] {
+                b.lower(1).file(&format!("m/{name}"), "content");
+            }
+            b.lower(2).file("m/other-one", "content");
+            b.upper()
+                .file("m/up", "content")
+                .dir("p")
+                .whiteout("m/gone");
+        })
+        .test(|v| {
+            let calls =
+                Syscalls::of_this_thread().expect("tracefs with the events of system calls");
+            for path in ["m", "p"] {
+                v.ls(path).unwrap();
+            }
+            let id = |path| v.id(path).unwrap();
+            let known = Known {
+                view: v,
+                merged: id("m"),
+                pure: id("p"),
+                upper: id("m/up"),
+                lower: id("m/low"),
+            };
+            let idle = calls.during(|| {}).unwrap();
+            let mut wrong = Vec::new();
+            for row in ROWS {
+                let made = calls.during(|| (row.action)(&known).unwrap()).unwrap() - idle;
+                if made != row.calls {
+                    wrong.push(format!("{}: expected {}, made {made}", row.what, row.calls));
+                }
+            }
+            assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+        });
     });
 }
