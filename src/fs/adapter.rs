@@ -100,6 +100,14 @@ impl Adapter {
         }
     }
 
+    /// Set-id bits go before the change of data is tried; the kernel expects that only of a success.
+    fn tried<T>(&self, ino: INodeNo, kill_set_id: bool, result: Result<T>) -> Result<T> {
+        if kill_set_id && result.is_err() {
+            self.notify.forget_attributes(ino);
+        }
+        result
+    }
+
     fn entry(&self, result: Result<Entry>, reply: ReplyEntry) {
         match result {
             Ok(entry) => {
@@ -406,7 +414,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         data: &[u8],
@@ -416,10 +424,8 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        written(
-            run(|| self.overlay.write(handle(fh), data, offset, kill)),
-            reply,
-        );
+        let result = run(|| self.overlay.write(handle(fh), data, offset, kill));
+        written(self.tried(ino, kill, result), reply);
     }
 
     fn flush(
@@ -653,7 +659,7 @@ impl Filesystem for Adapter {
     fn fallocate(
         &self,
         req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         length: u64,
@@ -661,10 +667,8 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (mode, range, kill) = (mode.cast_unsigned(), (offset, length), kills_set_id(req));
-        empty(
-            run(|| self.overlay.fallocate(handle(fh), mode, range, kill)),
-            reply,
-        );
+        let result = run(|| self.overlay.fallocate(handle(fh), mode, range, kill));
+        empty(self.tried(ino, kill, result), reply);
     }
 
     fn lseek(
@@ -697,7 +701,7 @@ impl Filesystem for Adapter {
         _ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
-        _ino_out: INodeNo,
+        ino_out: INodeNo,
         fh_out: FileHandle,
         offset_out: u64,
         len: u64,
@@ -706,9 +710,7 @@ impl Filesystem for Adapter {
     ) {
         let (from, to) = ((handle(fh_in), offset_in), (handle(fh_out), offset_out));
         let kill = kills_set_id(req);
-        written(
-            run(|| self.overlay.copy_file_range(from, to, len, kill)),
-            reply,
-        );
+        let result = run(|| self.overlay.copy_file_range(from, to, len, kill));
+        written(self.tried(ino_out, kill, result), reply);
     }
 }

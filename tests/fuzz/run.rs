@@ -64,10 +64,9 @@ pub fn run(mode: &Mode, trace: &Trace, scratch: &Path) -> Result<Vec<&'static Kn
         let mut side =
             Side::new(server, layers, options).map_err(|why| failure("mount", why, 0))?;
         side.numbered = !mode.user;
-        side.ghosts |= trace
-            .items
-            .iter()
-            .any(|item| item.kind == Kind::XattrWhiteout);
+        let any = |kind| trace.items.iter().any(|item| item.kind == kind);
+        side.ghosts |= any(Kind::XattrWhiteout);
+        side.whiteouts = any(Kind::XattrWhiteout) || any(Kind::Whiteout);
         let entries = before
             .iter()
             .flat_map(|tree| tree.entries.values().flatten());
@@ -265,7 +264,7 @@ impl Run {
     fn holds_only_ghosts(&mut self, op: &Op) -> bool {
         if matches!(op, Op::RemoveAll { .. }) {
             // It went some way already; such names can be below only where the layers have them.
-            return self.plyfs.ghosts;
+            return self.plyfs.whiteouts;
         }
         let (Op::Rmdir { path } | Op::Rename { to: path, .. }) = op else {
             return false;

@@ -46,6 +46,8 @@ pub struct Side {
     pub maps: [Option<Mapped>; MAPS],
     /// Listings may have names that do not exist: whiteouts in directories of one layer (3.1, 3.7).
     pub ghosts: bool,
+    /// The layers have whiteouts from the start.
+    pub whiteouts: bool,
     /// The numbers of lower files with several names. Each name has a node of its own, and FUSE takes the number of the
     /// node for that of a directory entry (22.1).
     pub shared: HashSet<u64>,
@@ -68,6 +70,7 @@ impl Side {
             dirs: Default::default(),
             maps: Default::default(),
             ghosts: server == Server::Kernel,
+            whiteouts: false,
             shared: HashSet::new(),
             numbered: true,
             options,

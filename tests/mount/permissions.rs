@@ -75,6 +75,28 @@ fn t098_privileges_go_with_a_write() {
 }
 
 #[test]
+fn t098_privileges_go_with_an_attempt() {
+    Scenario::new(
+        "T098",
+        "set-id bits go with a fallocate that then fails, and that shows at once",
+    )
+    .on_tmpfs_of("4m")
+    .layers(|l| {
+        l.lower(1).file("f", "data").mode("f", 0o6777);
+    })
+    .steps(|s| {
+        let open = s.opened("f", "rw");
+        s.stat("f").is("file 6777 0:0 4");
+        s.as_user(1000, 1000, |s| {
+            let file = open.get().expect("opened above");
+            let much = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, 1 << 23);
+            s.check("no space", much == Err(Errno::NOSPC)).holds();
+        });
+        s.stat("f").is("file 0777 0:0 4");
+    });
+}
+
+#[test]
 fn t098_privileges_given_to_an_open_file() {
     Scenario::new(
         "T098",

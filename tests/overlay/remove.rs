@@ -146,3 +146,22 @@ fn t036_the_victim_is_not_copied() {
         assert_eq!((attr.nlink, attr.stat.size), (0, 1 << 30));
     });
 }
+
+#[test]
+fn whiteouts_by_attribute_do_not_fill_a_directory() {
+    stack(2, |b| {
+        let lower = b.lower(1).file("c/d/b", "");
+        lower
+            .xattr("c/d/b", &b.mark("whiteout"), "")
+            .xattr("c/d", &b.mark("opaque"), "x");
+        b.lower(2).file("c/other", "");
+    })
+    .test(|v| {
+        assert_eq!(v.ls("c/d").unwrap().len(), 0);
+        v.rmdir("c/d").unwrap();
+        assert_eq!(v.ls("c").unwrap(), ["other"]);
+        v.unlink("c/other").unwrap();
+        v.rmdir("c").unwrap();
+        assert_eq!(v.upper_paths(), ["c whiteout"]);
+    });
+}

@@ -101,7 +101,7 @@ pub struct Fd {
 }
 
 impl Fd {
-    fn get(&self) -> io::Result<&File> {
+    pub fn get(&self) -> io::Result<&File> {
         self.file
             .as_ref()
             .map_err(|_| io::Error::from_raw_os_error(libc::EBADF))
