@@ -19,6 +19,8 @@ pub struct Seen<'a> {
     pub lower: bool,
     /// The directory that is to go holds only names that do not exist.
     pub ghosts: bool,
+    /// A rename left both names, and they are one file.
+    pub one_file: bool,
 }
 
 /// What to do about a wanted difference.
@@ -65,6 +67,17 @@ pub const KNOWN: &[Known] = &[
         then: Then::CloseSlot,
     },
     Known {
+        section: "15.2",
+        what: "the same through the file of a map",
+        holds: |s| {
+            s.lower
+                && matches!(s.op, Op::MapWrite { .. })
+                && *s.kernel == Err(Errno::EXIST)
+                && s.plyfs.is_ok()
+        },
+        then: Then::End,
+    },
+    Known {
         section: "3.7",
         what: "a directory of one layer that holds only whiteouts is empty; the kernel counts them",
         holds: |s| {
@@ -78,7 +91,9 @@ pub const KNOWN: &[Known] = &[
         section: "13.2",
         what: "a rename between two names of one file does nothing; the kernel without origins takes them for two",
         holds: |s| {
-            matches!(s.op, Op::Rename { .. }) && *s.kernel == Err(Errno::STALE) && s.plyfs.is_ok()
+            // Two files want the rights that a rename wants.
+            let refused = [Errno::STALE, Errno::ACCESS, Errno::PERM];
+            s.one_file && s.kernel.as_ref().is_err_and(|e| refused.contains(e)) && s.plyfs.is_ok()
         },
         then: Then::End,
     },

@@ -188,12 +188,14 @@ impl Run {
             return Ok(());
         }
         let ghosts = self.holds_only_ghosts(op);
+        let one_file = self.is_one_file(op);
         let Some(row) = known(&Seen {
             op,
             kernel: k,
             plyfs: p,
             lower,
             ghosts,
+            one_file,
         }) else {
             let class = |o: &Outcome| {
                 o.as_ref()
@@ -259,6 +261,20 @@ impl Run {
     /// Did the trees part in a way that is wanted?
     fn is_over(&self) -> bool {
         self.met.last().is_some_and(|row| row.then == Then::End)
+    }
+
+    fn is_one_file(&self, op: &Op) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let number = |path: &str| {
+            let at = self.plyfs.layers.merged.join(path);
+            std::fs::symlink_metadata(at).map(|m| (m.dev(), m.ino()))
+        };
+        match op {
+            Op::Rename { from, to, .. } => {
+                matches!((number(from), number(to)), (Ok(from), Ok(to)) if from == to)
+            }
+            _ => false,
+        }
     }
 
     fn holds_only_ghosts(&mut self, op: &Op) -> bool {
