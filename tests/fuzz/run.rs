@@ -117,6 +117,22 @@ pub fn run(mode: &Mode, trace: &Trace, scratch: &Path) -> Result<Vec<&'static Kn
     Ok(run.met)
 }
 
+/// In a user namespace the daemon writes what comes from a map without the right to keep set-id bits (16.2), so they
+/// are taken away on both sides.
+fn take_set_id(side: &Side, map: usize) {
+    const SET_ID: u32 = 0o6000;
+    let Some(mapped) = side.maps[map].as_ref().filter(|_| !side.numbered) else {
+        return;
+    };
+    if let Ok(stat) = rustix::fs::fstat(&mapped.file)
+        && stat.st_mode & SET_ID != 0
+    {
+        let plain = rustix::fs::Mode::from_raw_mode(stat.st_mode & !SET_ID);
+        // A file without a name takes no changes on the kernel (15.2).
+        let _refused = rustix::fs::fchmod(&mapped.file, plain);
+    }
+}
+
 fn failure(kind: impl Into<String>, text: impl Into<String>, at: usize) -> Failure {
     Failure {
         kind: kind.into(),
@@ -147,6 +163,11 @@ impl Run {
         let lower = self.lower(&step.op);
         let mut kernel = act(&mut self.kernel, &step.op, step.uid);
         let mut plyfs = act(&mut self.plyfs, &step.op, step.uid);
+        if let Op::MapWrite { map, .. } = step.op {
+            for side in [&mut self.kernel, &mut self.plyfs] {
+                take_set_id(side, map);
+            }
+        }
         if let Op::DirFinish { dir } = step.op {
             (kernel, plyfs) = (self.untouched(dir, kernel), self.untouched(dir, plyfs));
         }
