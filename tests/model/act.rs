@@ -131,7 +131,9 @@ impl Pair<'_> {
             }
             Op::Rename { from, to, how } => {
                 let got = self.client().rename(from, to, *how);
-                agree(self.model.rename(from, to, *how), got).map(drop)
+                agree(self.model.rename(from, to, *how), got)?;
+                self.lose_unknown_numbers();
+                Ok(())
             }
             Op::Change { path, what } => self.change_at(path, what),
             Op::ChangeOpen { slot, what } => self.change_open(*slot, what),

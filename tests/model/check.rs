@@ -128,6 +128,15 @@ impl Pair<'_> {
         }
     }
 
+    /// A directory that is copied to be renamed copies up what nobody knows.
+    pub fn lose_unknown_numbers(&mut self) {
+        for id in self.model.reachable() {
+            if !self.known.contains_key(&id) {
+                self.lose_number(id);
+            }
+        }
+    }
+
     pub fn remount(&mut self) -> Result<(), Wrong> {
         self.let_go();
         let known: Vec<_> = self.known.drain().map(|(id, _)| id).collect();

@@ -57,7 +57,8 @@ pub enum Item {
     Symlink,
     Fifo,
     Whiteout,
-    /// A file with the attribute of a whiteout, and with data: an ordinary file (T010).
+    /// A file with data that in a lower layer has the attribute of a whiteout: an ordinary file (T010). In the upper
+    /// one it would be gone once it is cut, as in the kernel.
     NoWhiteout,
 }
 
@@ -136,7 +137,12 @@ impl Builder<'_> {
                 layer.file(path, "").xattr(path, &whiteout, "");
             }
             Item::Whiteout => drop(layer.whiteout(path)),
-            Item::NoWhiteout => drop(layer.file(path, "data").xattr(path, &whiteout, "")),
+            Item::NoWhiteout => {
+                layer.file(path, "data");
+                if self.which != Which::Upper {
+                    layer.xattr(path, &whiteout, "");
+                }
+            }
         }
     }
 
