@@ -19,14 +19,11 @@ mod side;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mode::{MODES, Mode};
 use support::env::{self, Scratch};
-
-/// Set in the process that is in the user namespace already.
-const INSIDE: &str = "PLYFS_FUZZ_INSIDE";
+use support::userns;
 
 #[test]
 fn root() {
@@ -50,55 +47,17 @@ fn metacopy() {
 
 #[test]
 fn user() {
-    if std::env::var_os(INSIDE).is_some() {
+    if userns::is_inside() {
         return fuzz("user");
     }
     if let Some(why) = impossible() {
         return env::cannot_run("fuzz user", &why);
     }
-    in_user_namespace("user");
+    userns::run_inside("user", "0 0 65536", &[]);
 }
 
 fn impossible() -> Option<String> {
     env::mounted_tests_impossible().or_else(env::kernel_overlay_impossible)
-}
-
-/// Runs one test of this program in a user namespace where all ids are what they are outside, but root is nobody
-/// special.
-fn in_user_namespace(test: &str) {
-    let own = std::env::current_exe().expect("the path of this program");
-    let mut child = Command::new("unshare")
-        .args([
-            "--user",
-            "--mount",
-            "sh",
-            "-c",
-            "read go && exec \"$0\" \"$@\"",
-        ])
-        .arg(own)
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .expect("start unshare");
-    let is_inside = || {
-        let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
-        of(&child.id().to_string()).is_some_and(|ns| Some(ns) != of("self"))
-    };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_inside() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    for map in ["uid_map", "gid_map"] {
-        std::fs::write(format!("/proc/{}/{map}", child.id()), "0 0 65536").expect("map the ids");
-    }
-    let mut stdin = child.stdin.take().expect("a pipe");
-    std::io::Write::write_all(&mut stdin, b"go\n").expect("start the test");
-    let status = child.wait().expect("wait for the test");
-    assert!(
-        status.success(),
-        "the test in the user namespace failed: {status}"
-    );
 }
 
 /// A number from the environment.

@@ -239,23 +239,73 @@ fn t132_wh_names_are_ordinary_natively() {
     });
 }
 
+// user::rwx user:1000:rwx group::r-x mask::rwx other::--x
+const DEFAULT_ACL: &[u8] = b"\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x07\x00\xe8\x03\x00\x00\
+    \x04\x00\x05\x00\xff\xff\xff\xff\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x01\x00\xff\xff\xff\xff";
+
+#[test]
+fn t101_default_acl_and_umask_plain_and_over_whiteouts() {
+    const UMASKS: [u32; 3] = [0o000, 0o027, 0o077];
+    Scenario::new(
+        "T101",
+        "a default ACL takes the place of the umask, and what is made is the same plain and over a whiteout",
+    )
+    .layers(|l| {
+        let l = l.lower(1).dir("acl").xattr("acl", "system.posix_acl_default", DEFAULT_ACL);
+        for umask in UMASKS {
+            for kind in ["file", "dir", "fifo"] {
+                l.file(&format!("acl/over-{umask:o}-{kind}"), "old");
+            }
+        }
+    })
+    .steps(|s| {
+        let mut made = std::collections::BTreeMap::<&str, Vec<String>>::new();
+        for umask in UMASKS {
+            for kind in ["file", "dir", "fifo"] {
+                s.unlink(&format!("acl/over-{umask:o}-{kind}")).ok();
+            }
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+            for how in ["new", "over"] {
+                let name = |kind: &str| format!("acl/{how}-{umask:o}-{kind}");
+                s.create(&name("file"), "x").ok();
+                s.mkdir_mode(&name("dir"), 0o775).ok();
+                s.mknod(&name("fifo"), FileType::Fifo, (0, 0)).ok();
+                for kind in ["file", "dir", "fifo"] {
+                    let (path, name) = (s.at(&name(kind)), name(kind));
+                    let mode = std::os::unix::fs::MetadataExt::mode(&path.symlink_metadata().unwrap());
+                    let xattrs = super::support::snapshot::xattrs(&path).unwrap();
+                    made.entry(kind).or_default().push(format!("{mode:o} {xattrs:?}"));
+                    s.listx(&name).noted();
+                    s.stat(&name).noted();
+                }
+            }
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        }
+        for (kind, made) in &made {
+            let same = made.len() == 6 && made.iter().all(|one| *one == made[0]);
+            s.check(&format!("{kind}: one result, whatever the umask and the way"), same).holds();
+            s.check(&format!("{kind} has an ACL"), made[0].contains("posix_acl_access")).holds();
+        }
+        s.stat("acl/over-77-file").is("file 0640 0:0 1");
+        s.stat("acl/over-77-dir").is("dir 0771 0:0");
+        s.listx("acl/over-77-dir").is("system.posix_acl_access system.posix_acl_default");
+    });
+}
+
 /// umask 027 and every kind of creation, plain and over a whiteout, in a plain directory and one with a default ACL.
 #[test]
 fn t137_umask_and_default_acl() {
-    // user::rwx user:1000:rwx group::r-x mask::rwx other::--x
-    const ACL: &[u8] = b"\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x07\x00\xe8\x03\x00\x00\
-        \x04\x00\x05\x00\xff\xff\xff\xff\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x01\x00\xff\xff\xff\xff";
     const KINDS: [&str; 4] = ["file", "dir", "fifo", "symlink"];
     Scenario::new(
-        "T101 T137",
+        "T137",
         "umask and default ACL apply once, plain and over whiteouts",
     )
     .layers(|l| {
-        let l = l
-            .lower(1)
-            .dir("plain")
-            .dir("acl")
-            .xattr("acl", "system.posix_acl_default", ACL);
+        let l = l.lower(1).dir("plain").dir("acl").xattr(
+            "acl",
+            "system.posix_acl_default",
+            DEFAULT_ACL,
+        );
         for dir in ["plain", "acl"] {
             for kind in KINDS {
                 l.file(&format!("{dir}/over-{kind}"), "old");

@@ -177,6 +177,49 @@ fn t079_lower_hard_links_part() {
 }
 
 #[test]
+fn t134_two_processes_change_two_names_of_one_lower_file() {
+    const PAIRS: usize = 25;
+    Scenario::new(
+        "T134",
+        "chmod by two names of a lower hard link from two processes: each name keeps its own change",
+    )
+    .layers(|l| {
+        for n in 0..PAIRS {
+            let (a, b) = (format!("a/{n}"), format!("b/{n}"));
+            l.lower(1).file(&a, "data").link(&a, &b);
+        }
+    })
+    .steps(|s| {
+        // Each process changes one name of every pair; they run at once, in opposite order.
+        let process = |dir: &str, mode: &str, names: String| {
+            let script = format!("for n in {names}; do chmod {mode} {dir}/$n; echo {mode} >> {dir}/$n; done");
+            let mut command = std::process::Command::new("sh");
+            command.args(["-ec", &script]).current_dir(s.at("."));
+            command.spawn().unwrap()
+        };
+        let names = |order: &mut dyn Iterator<Item = usize>| {
+            order.map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let both = [
+            process("a", "600", names(&mut (0..PAIRS))),
+            process("b", "751", names(&mut (0..PAIRS).rev())),
+        ];
+        let done = both.map(|mut process| process.wait().unwrap().success());
+        s.check("both processes succeed", done == [true; 2]).holds();
+        for n in 0..PAIRS {
+            let (a, b) = (format!("a/{n}"), format!("b/{n}"));
+            s.stat(&a).is("file 0600 0:0 8");
+            s.stat(&b).is("file 0751 0:0 8");
+            s.read(&a).is("\"data600\\n\"");
+            s.read(&b).is("\"data751\\n\"");
+            s.nlink(&a).is("1");
+            let (one, other) = (s.identity(&a), s.identity(&b));
+            s.check("two files now", one != other).holds();
+        }
+    });
+}
+
+#[test]
 fn t083_link_counts_in_the_upper() {
     Scenario::new(
         "T083",

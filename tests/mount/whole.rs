@@ -1,13 +1,16 @@
-//! The mount as a whole: no upper, leftovers, syncs: T110, T112, T115.
+//! The mount as a whole: no upper, leftovers, syncs, layers taken elsewhere: T110, T112, T115, T135.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
 use super::support::env;
 use super::support::layers::Layers;
-use super::support::mount::Mounted;
-use super::support::scenario::Scenario;
+use super::support::mount::{Mounted, Server};
+use super::support::scenario::{Scenario, snapshots};
+use super::support::snapshot::{Compare, Snapshot};
 use super::support::steps::{self, Errno, FileType};
 
 #[test]
@@ -168,6 +171,128 @@ fn t112_deep_leftovers_in_work() {
     .steps(|s| {
         s.work_residue().is("");
         s.write("f", "DATA").ok();
+    });
+}
+
+/// Copies layers as people do.
+fn copied(from: &Path, to: &Path) {
+    fs::remove_dir_all(to).unwrap();
+    env::run(
+        "cp",
+        &["-a", &from.to_string_lossy(), &to.to_string_lossy()],
+    )
+    .unwrap();
+}
+
+/// Changes of every kind, so that the upper layer has every mark.
+fn change_everything(root: &Path) {
+    let at = |path: &str| root.join(path);
+    fs::write(at("f"), "changed").unwrap();
+    fs::set_permissions(at("d/in"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(at("d/moved"), at("pure")).unwrap();
+    fs::hard_link(at("f"), at("d/link")).unwrap();
+    fs::remove_file(at("d/gone")).unwrap();
+    fs::remove_file(at("gone")).unwrap();
+    fs::remove_dir_all(at("emptied")).unwrap();
+    fs::create_dir(at("emptied")).unwrap();
+    fs::write(at("emptied/new"), "new").unwrap();
+    std::os::unix::fs::lchown(at("link"), Some(1), Some(2)).unwrap();
+}
+
+/// Takes an upper and a work directory elsewhere; with `all`, the lower layers as well.
+fn moved_elsewhere(server: Server, all: bool) -> Snapshot {
+    let mut scratch = env::Scratch::new();
+    let here = Layers::new(&scratch.path().join("here"), 2, true);
+    let lower = here.lower(1);
+    lower
+        .file("f", "old")
+        .file("d/in", "in")
+        .file("d/moved", "moved")
+        .file("d/gone", "");
+    lower
+        .file("gone", "")
+        .symlink("link", "f")
+        .xattr("d", "user.a", "1");
+    here.lower(2)
+        .file("d/below", "below")
+        .file("emptied/old", "old");
+    here.settle();
+    let mounted = Mounted::new(server, &here, "").unwrap();
+    change_everything(&here.merged);
+    let before = Snapshot::take(&here.merged).unwrap();
+    mounted.unmount().unwrap();
+
+    let mut there = Layers::new(&scratch.tmpfs("there", "64m"), 2, true);
+    copied(&here.upper, &there.upper);
+    copied(&here.work, &there.work);
+    if all {
+        here.lowers
+            .iter()
+            .zip(&there.lowers)
+            .for_each(|(from, to)| copied(from, to));
+    } else {
+        there.lowers = here.lowers.clone();
+    }
+    let lowers = snapshots(&there);
+    for again in [false, true] {
+        let mounted = Mounted::new(server, &there, "").unwrap();
+        let now = Snapshot::take(&there.merged).unwrap();
+        let differences = before.differences(&now, Compare::View);
+        if !again {
+            assert!(
+                differences.is_empty(),
+                "{server:?}, all {all}: {differences:#?}"
+            );
+            let numbers: BTreeSet<_> = now
+                .entries
+                .values()
+                .flatten()
+                .map(|e| (e.ino, e.nlink > 1))
+                .collect();
+            // Two names of one file are one number; a number is no two objects.
+            assert!(
+                server == Server::Kernel || numbers.len() + 1 == now.entries.len(),
+                "{numbers:?}"
+            );
+        }
+        // It goes on: what was copied up there is changed and removed here, and more is copied up.
+        let at = |path: &str| there.merged.join(path);
+        fs::write(at("f"), "again").unwrap();
+        fs::write(at("d/below"), "up").unwrap();
+        fs::rename(at("pure"), at("d/back")).unwrap();
+        fs::rename(at("d/back"), at("pure")).unwrap();
+        fs::write(at("gone"), "made").unwrap();
+        fs::remove_file(at("gone")).unwrap();
+        mounted.unmount().unwrap();
+    }
+    for (n, (before, now)) in lowers.iter().zip(snapshots(&there)).enumerate() {
+        let changed = before.differences(&now, Compare::Untouched);
+        assert!(
+            changed.is_empty(),
+            "{server:?}: lower {n} changed: {changed:#?}"
+        );
+    }
+    let mounted = Mounted::new(server, &there, "").unwrap();
+    let end = Snapshot::take(&there.merged).unwrap();
+    mounted.unmount().unwrap();
+    end
+}
+
+#[test]
+fn t135_layers_copied_to_another_filesystem() {
+    if let Some(why) = env::mounted_tests_impossible().or_else(env::kernel_overlay_impossible) {
+        return env::cannot_run("T135", &why);
+    }
+    env::isolated(|| {
+        for all in [false, true] {
+            let [kernel, plyfs] =
+                [Server::Kernel, Server::Plyfs].map(|by| moved_elsewhere(by, all));
+            let differences = kernel.differences(&plyfs, Compare::View);
+            assert!(
+                differences.is_empty(),
+                "kernel -, plyfs +: {differences:#?}"
+            );
+        }
     });
 }
 

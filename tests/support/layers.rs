@@ -35,17 +35,22 @@ pub struct Layers {
 impl Layers {
     /// Empty layers below `root`.
     pub fn new(root: &Path, lowers: usize, writable: bool) -> Layers {
-        let make = |name: String| {
-            let dir = root.join(name);
-            fs::create_dir_all(&dir).expect("create a layer");
-            fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod a layer");
-            dir
-        };
+        let layers = Layers::found(root, lowers, writable);
+        let others = [&layers.upper, &layers.work, &layers.merged];
+        for dir in layers.lowers.iter().chain(others) {
+            fs::create_dir_all(dir).expect("create a layer");
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("chmod a layer");
+        }
+        layers
+    }
+
+    /// The layers that `new` made there.
+    pub fn found(root: &Path, lowers: usize, writable: bool) -> Layers {
         Layers {
-            lowers: (1..=lowers).map(|n| make(format!("l{n}"))).collect(),
-            upper: make("u".into()),
-            work: make("w".into()),
-            merged: make("m".into()),
+            lowers: (1..=lowers).map(|n| root.join(format!("l{n}"))).collect(),
+            upper: root.join("u"),
+            work: root.join("w"),
+            merged: root.join("m"),
             writable,
             data_only: 0,
             timed: Mutex::default(),

@@ -18,4 +18,5 @@ pub mod mount;
 pub mod scenario;
 pub mod snapshot;
 pub mod steps;
+pub mod userns;
 pub mod words;
