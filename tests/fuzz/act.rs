@@ -83,6 +83,10 @@ fn perform(side: &mut Side, op: &Op) -> Outcome {
     }
 }
 
+fn is_file(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
 fn done(result: Result<(), Errno>) -> Outcome {
     result.map(|()| "ok".into())
 }
@@ -154,7 +158,7 @@ fn on_file(side: &mut Side, op: &Op) -> Outcome {
         Op::Truncate { path, len }
             if side
                 .stat(path, true)
-                .is_ok_and(|s| s.st_size as u64 == *len) =>
+                .is_ok_and(|s| is_file(&s) && s.st_size as u64 == *len) =>
         {
             Ok("it is".into())
         }
