@@ -10,6 +10,7 @@ mod support;
 
 mod siege;
 
+mod data;
 mod deep;
 mod extremes;
 mod farm;

@@ -36,6 +36,7 @@ const LONG_AGO: Timespec = Timespec {
 pub struct Siege<'a> {
     about: &'a str,
     lowers: usize,
+    data_only: usize,
     lowers_change: bool,
     may_refuse: bool,
     options: &'a str,
@@ -57,10 +58,17 @@ impl<'a> Siege<'a> {
         Siege {
             about,
             lowers,
+            data_only: 0,
             lowers_change: false,
             may_refuse: false,
             options: "",
         }
+    }
+
+    /// How many lowers, the last ones, are data-only.
+    pub fn data_only(mut self, n: usize) -> Self {
+        self.data_only = n;
+        self
     }
 
     /// The attacker changes lower layers himself, so they are not compared.
@@ -93,7 +101,8 @@ impl<'a> Siege<'a> {
         isolated(|| {
             let scratch = Scratch::new();
             let outside = make_outside(scratch.path());
-            let layers = Layers::new(scratch.path(), self.lowers, true);
+            let mut layers = Layers::new(scratch.path(), self.lowers, true);
+            layers.data_only = self.data_only;
             build(&layers, &outside);
             let before = Snapshot::take(&outside).expect("read the outside");
             let lowers = self.snapshots(&layers);

@@ -51,6 +51,22 @@ fn the_overlay_is_the_model_where_directories_are_redirected() {
 }
 
 #[test]
+fn the_overlay_is_the_model_where_metadata_is_copied_up_alone() {
+    if namespaces().contains(&Namespace::Trusted) {
+        compare(
+            "metacopy",
+            Namespace::Trusted,
+            64,
+            DirRename::Redirected,
+            |o| {
+                o.redirect_dir = true;
+                o.metacopy = true;
+            },
+        );
+    }
+}
+
+#[test]
 fn the_overlay_is_the_model_where_directories_are_copied_to_be_renamed() {
     compare_in_all("rename_dir=copy", 32, DirRename::Copied, |o| {
         o.rename_copy_limit = Some(1 << 20)

@@ -1,6 +1,8 @@
 //! Data-only layers, which hold the data of metacopies and nothing else: T023, T024, T090.
 
+use super::support::layers::Tree;
 use super::support::scenario::Scenario;
+use super::support::snapshot;
 use super::support::steps::Errno;
 
 /// Both ways in which the kernel mounts them: with leave to follow metacopies anywhere, and without.
@@ -268,4 +270,67 @@ fn t018_dots_on_the_way_to_data() {
         s.stat("dots").fails(Errno::ACCESS);
         s.stat("dot").fails(Errno::ACCESS);
     });
+}
+
+/// With `userxattr`, and marks in `user.`
+fn by_users(about: &'static str) -> Scenario<'static> {
+    Scenario::new("T024", about)
+        .options("userxattr", "userxattr,index=off,xino=off")
+        .no_cross_mount()
+        .lowers(3)
+        .data_only(1)
+}
+
+fn users_metacopy(layer: Tree<'_>, name: &str, to: &str) {
+    layer
+        .sparse(name, 8, &[])
+        .xattr(name, "user.overlay.metacopy", "")
+        .xattr(name, "user.overlay.redirect", to);
+}
+
+#[test]
+fn t024_marks_of_users() {
+    by_users("with userxattr marks in `user.` lead to data-only layers")
+        .layers(|l| {
+            l.lower(3).file("ab/one", "data one");
+            for name in ["good", "moved"] {
+                users_metacopy(l.lower(2), name, "/ab/one");
+            }
+        })
+        .steps(|s| {
+            s.read("good").is("\"data one\"");
+            s.chmod("good", 0o600).ok();
+            s.rename("moved", "elsewhere").ok();
+            s.write("elsewhere", "DATA").ok();
+            s.read("elsewhere").is("\"DATA one\"");
+            s.listx("good").is("");
+            for name in ["good", "elsewhere"] {
+                let all = snapshot::xattrs(&s.layers.upper.join(name)).unwrap();
+                let marked = |mark| all.contains_key(&format!("user.overlay.{mark}"));
+                let whole = !marked("metacopy") && !marked("redirect");
+                s.check(&format!("{name} was copied up whole"), whole)
+                    .holds();
+            }
+        });
+}
+
+#[test]
+fn t024_marks_of_users_lead_nowhere_else() {
+    by_users("with userxattr marks in `user.` do not lead to layers that are merged")
+        .layers(|l| {
+            l.lower(3).file("ab/one", "data one");
+            users_metacopy(l.lower(2), "good", "/ab/one");
+            users_metacopy(l.lower(2), "relative", "one");
+            users_metacopy(l.lower(1), "first", "/ab/one");
+            users_metacopy(l.upper(), "up", "/good");
+            l.upper()
+                .dir("dir")
+                .xattr("dir", "user.overlay.redirect", "/ab");
+        })
+        .steps(|s| {
+            for name in ["relative", "first", "up", "dir"] {
+                s.stat(name).fails(Errno::PERM);
+            }
+            s.read("good").is("\"data one\"");
+        });
 }

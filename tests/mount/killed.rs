@@ -306,6 +306,41 @@ fn t056_killed_at_each_step() {
     every_step("", false, &[CHANGES, OVER_SOMETHING]);
 }
 
+/// Steps of files that are copied up without their data.
+const METACOPIES: &[(&str, Step, Step)] = &[
+    ("chmod of a lower file", nothing, |m| mode(m, 0o600)),
+    (
+        "open for writing of a metacopy",
+        |m| mode(m, 0o600),
+        |m| {
+            fs::OpenOptions::new()
+                .write(true)
+                .open(m.join("f"))
+                .map(drop)
+        },
+    ),
+    (
+        "rename of a metacopy",
+        |m| mode(m, 0o600),
+        |m| fs::rename(m.join("f"), m.join("d/new")),
+    ),
+    (
+        "link of a metacopy",
+        |m| mode(m, 0o600),
+        |m| fs::hard_link(m.join("f"), m.join("d/new")),
+    ),
+];
+
+fn mode(m: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(m.join("f"), fs::Permissions::from_mode(mode))
+}
+
+#[test]
+fn t056_killed_at_each_step_with_metacopies() {
+    every_step("metacopy=on", false, &[METACOPIES, CHANGES, OVER_SOMETHING]);
+}
+
 #[test]
 fn t056_t118_killed_at_each_step_with_names() {
     every_step("whiteout=wh", false, &[CHANGES, OVER_SOMETHING]);

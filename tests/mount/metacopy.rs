@@ -1,4 +1,4 @@
-//! Files copied up without their data (`metacopy=on`): T022, T024, T060, T065, T122.
+//! Files copied up without their data (`metacopy=on`): T022, T053, T060, T079, T122.
 
 use super::support::scenario::Scenario;
 use super::support::steps::Errno;
@@ -362,4 +362,55 @@ fn t022_by_other_users() {
             s.mark("d/moved", "metacopy").is("");
             s.read("d/link").is("\"mine\"");
         });
+}
+
+#[test]
+fn t122_redirects_and_metacopies_change_hands() {
+    Scenario::new(
+        "T122",
+        "an upper full of redirects and metacopies is the same to who did not write it",
+    )
+    .options(WRITE.0, WRITE.1)
+    .lowers(3)
+    .layers(|l| {
+        for n in 0..6 {
+            l.lower(3)
+                .file(&format!("d{n}/sub/f"), format!("data {n}"))
+                .file(&format!("d{n}/g"), "x".repeat(5000 * n));
+        }
+        l.lower(2)
+            .file("d1/sub/two", "two")
+            .link("d1/sub/two", "d2/two");
+        l.lower(1)
+            .metacopy("d3/sub/f", 6, None)
+            .mode("d3/sub/f", 0o600);
+    })
+    .steps(|s| {
+        s.rename("d0", "e0").ok();
+        s.chmod("e0/sub/f", 0o604).ok();
+        s.rename("e0/sub/f", "e0/f").ok();
+        s.rename("d1/sub", "e0/sub1").ok();
+        s.rename("e0/sub1/two", "two").ok();
+        s.link("d2/two", "e0/two").ok();
+        s.chmod("d3/sub/f", 0o644).ok();
+        s.rename("d3", "d4/d3").ok();
+        s.rename("d4/d3/sub/f", "d4/f").ok();
+        s.link("d4/f", "f").ok();
+        s.rename2("d4/sub", "d5/sub", RenameFlags::EXCHANGE).ok();
+        s.rename2("d4/sub/f", "d5/sub/f", RenameFlags::EXCHANGE)
+            .ok();
+        s.chown("d5/g", Some(5), Some(6)).ok();
+        s.rename("d5/g", "d2/g").ok();
+        s.write("d4/g", "written").ok();
+        s.rename("d4/g", "g").ok();
+        s.unlink("d2/sub/f").ok();
+        s.rename("d2", "d5/d2").ok();
+        s.mkdir("d2").ok();
+        s.rename("d5/d2/g", "d2/g").ok();
+        for name in [
+            "e0/f", "two", "e0/two", "d4/f", "f", "d4/sub/f", "d5/sub/f", "d2/g", "g",
+        ] {
+            s.read(name).noted();
+        }
+    });
 }

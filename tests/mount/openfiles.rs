@@ -115,13 +115,13 @@ fn t090_with_passthrough() {
 }
 
 /// Any order of opens, reads, writes and closes of a few files, large enough for passthrough, by several descriptors.
-fn mixed_opens(options: &'static str) {
+fn mixed_opens(options: &'static str, kernel: &'static str) {
     let names = ["low", "up", "small", "suid"];
     Scenario::new(
         "T133 T090",
         "whatever the order of opens and closes: never EIO, always the same bytes",
     )
-    .options(options, super::support::mount::KERNEL_DEFAULTS)
+    .options(options, kernel)
     .layers(|l| {
         l.lower(1)
             .file("low", vec![b'l'; LARGE])
@@ -132,6 +132,10 @@ fn mixed_opens(options: &'static str) {
     })
     .steps(move |s| {
         let mut dice = Dice::new(90);
+        // Where that makes one, the file is a metacopy first.
+        let early = s.opened("low", "r");
+        s.chmod("low", 0o600).ok();
+        drop(early);
         let mut slots: [Option<fs::File>; 6] = Default::default();
         for step in 0..600 {
             let (slot, name) = (dice.roll(slots.len()), names[dice.roll(names.len())]);
@@ -183,12 +187,19 @@ fn mixed_opens(options: &'static str) {
 
 #[test]
 fn t133_any_order_of_opens() {
-    mixed_opens("");
+    mixed_opens("", super::support::mount::KERNEL_DEFAULTS);
 }
 
 #[test]
 fn t133_any_order_of_opens_without_passthrough() {
-    mixed_opens("passthrough=off");
+    mixed_opens("passthrough=off", super::support::mount::KERNEL_DEFAULTS);
+}
+
+#[test]
+fn t133_any_order_of_opens_of_a_metacopy() {
+    let kernel = "metacopy=on,index=off,xino=off";
+    mixed_opens("metacopy=on,passthrough=on", kernel);
+    mixed_opens("metacopy=on,passthrough=off", kernel);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod files;
 mod forget;
 mod link;
 mod merge;
+mod metacopy;
 mod oci;
 mod readdir;
 mod readonly;
