@@ -35,6 +35,10 @@ pub enum Key {
     Impure,
     /// Immutable and append-only, kept apart from the inode's own flags.
     Protattr,
+    /// How many names an indexed file has, relative to the links of one of its inodes.
+    Nlink,
+    /// The upper directory that this index directory belongs to.
+    Upper,
 }
 
 impl Namespace {
@@ -48,6 +52,8 @@ impl Namespace {
             (Namespace::Trusted, Key::Origin) => c"trusted.overlay.origin",
             (Namespace::Trusted, Key::Impure) => c"trusted.overlay.impure",
             (Namespace::Trusted, Key::Protattr) => c"trusted.overlay.protattr",
+            (Namespace::Trusted, Key::Nlink) => c"trusted.overlay.nlink",
+            (Namespace::Trusted, Key::Upper) => c"trusted.overlay.upper",
             (Namespace::User, Key::Opaque) => c"user.overlay.opaque",
             (Namespace::User, Key::Whiteout) => c"user.overlay.whiteout",
             (Namespace::User, Key::Redirect) => c"user.overlay.redirect",
@@ -55,6 +61,8 @@ impl Namespace {
             (Namespace::User, Key::Origin) => c"user.overlay.origin",
             (Namespace::User, Key::Impure) => c"user.overlay.impure",
             (Namespace::User, Key::Protattr) => c"user.overlay.protattr",
+            (Namespace::User, Key::Nlink) => c"user.overlay.nlink",
+            (Namespace::User, Key::Upper) => c"user.overlay.upper",
         }
     }
 }

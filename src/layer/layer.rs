@@ -36,6 +36,8 @@ pub enum Problem {
     OtherMount(PathBuf),
     /// Another mount uses it.
     InUse,
+    /// An entry of the index in it cannot be used, and may be worth a look before it goes.
+    Entry(Vec<u8>, Errno),
     /// Anything else, in words.
     Text(&'static str),
 }
@@ -68,6 +70,11 @@ impl fmt::Display for LayerError {
                 )
             }
             Problem::InUse => f.write_str("in use by another mount (Device or resource busy)"),
+            Problem::Entry(entry, errno) => write!(
+                f,
+                "index/{}: {errno}; remove index/ in it, or mount with index=off",
+                entry.escape_ascii()
+            ),
             Problem::Text(text) => f.write_str(text),
         }
     }

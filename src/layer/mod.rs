@@ -2,15 +2,17 @@
 //!
 //! What does not live here: anything that looks at two layers to say what a name means (that is
 //! [`crate::overlay`]). Read [`layer`] and [`stack`] for the directories, [`mark`] for what is written
-//! on them, [`keys`], [`origin`], [`redirect`] and [`acl`] for the bytes, [`idmap`] and
-//! [`stat_override`] for whose they are.
+//! on them, [`keys`], [`origin`], [`redirect`] and [`acl`] for the bytes, [`index`] and [`nlink`] for
+//! files with several names, [`idmap`] and [`stat_override`] for whose they are.
 
 pub mod acl;
 pub mod idmap;
+pub mod index;
 pub mod keys;
 #[allow(clippy::module_inception)]
 pub mod layer;
 pub mod mark;
+pub mod nlink;
 pub mod origin;
 pub mod protattr;
 pub mod redirect;

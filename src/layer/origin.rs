@@ -3,6 +3,7 @@
 //! is parsed out of the handle, which needs no privilege, unlike opening it.
 
 use crate::sys::at::At;
+use crate::sys::errno::{Errno, Result};
 
 /// UUID of a filesystem; zeros where it has none.
 pub type Uuid = [u8; 16];
@@ -13,6 +14,8 @@ const HEADER_BYTES: usize = 21;
 /// Flags of the header.
 const BIG_ENDIAN: u8 = 1;
 const ANY_ENDIAN: u8 = 2;
+/// The object is in the upper layer.
+const UPPER_PATH: u8 = 4;
 
 /// Handle types of the kernel's `exportfs.h`.
 const FILEID_INO32_GEN: i32 = 1;
@@ -32,18 +35,31 @@ pub struct Origin {
 /// filesystem has no handles or its UUID is unknown.
 pub fn encode(lower: At<'_>, uuid: Option<Uuid>) -> Vec<u8> {
     match (lower.handle(), uuid) {
-        (Ok((kind, body)), Some(uuid)) => encode_parts(kind, &body, uuid).unwrap_or_default(),
+        (Ok((kind, body)), Some(uuid)) => encode_parts(kind, &body, uuid, 0).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
 
-fn encode_parts(kind: i32, body: &[u8], uuid: Uuid) -> Option<Vec<u8>> {
+/// The same for an object of the upper layer: the value of the `upper` mark (14.3).
+pub fn encode_upper(upper: At<'_>, uuid: Option<Uuid>) -> Vec<u8> {
+    match (upper.handle(), uuid) {
+        (Ok((kind, body)), Some(uuid)) => {
+            encode_parts(kind, &body, uuid, UPPER_PATH).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The bits of the header that say how this machine orders bytes.
+const NATIVE: u8 = if cfg!(target_endian = "big") {
+    BIG_ENDIAN
+} else {
+    0
+};
+
+fn encode_parts(kind: i32, body: &[u8], uuid: Uuid, flags: u8) -> Option<Vec<u8>> {
     let len = u8::try_from(HEADER_BYTES + body.len()).ok()?;
-    let flags = if cfg!(target_endian = "big") {
-        BIG_ENDIAN
-    } else {
-        0
-    };
+    let flags = flags | NATIVE;
     let mut value = vec![VERSION, MAGIC, len, flags, u8::try_from(kind).ok()?];
     value.extend_from_slice(&uuid);
     value.extend_from_slice(body);
@@ -52,23 +68,45 @@ fn encode_parts(kind: i32, body: &[u8], uuid: Uuid) -> Option<Vec<u8>> {
 
 /// Parses a mark. Anything unknown or malformed is "no origin", never an error (1.3).
 pub fn decode(value: &[u8]) -> Option<Origin> {
-    let (header, body) = value.split_at_checked(HEADER_BYTES)?;
-    if header[0] != VERSION || header[1] != MAGIC || usize::from(header[2]) != value.len() {
-        return None;
-    }
-    let native = if cfg!(target_endian = "big") {
-        BIG_ENDIAN
-    } else {
-        0
-    };
-    if header[3] & ANY_ENDIAN == 0 && header[3] & BIG_ENDIAN != native {
-        return None;
-    }
-    let uuid = header[5..].try_into().ok()?;
+    let handle = Handle::parse(value).ok()?;
     Some(Origin {
-        uuid,
-        ino: handle_ino(i32::from(header[4]), body)?,
+        uuid: handle.uuid,
+        ino: handle_ino(handle.kind, handle.body)?,
     })
+}
+
+/// A mark taken apart: what opens the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle<'a> {
+    /// Its filesystem.
+    pub uuid: Uuid,
+    /// Type of the handle there.
+    pub kind: i32,
+    /// The handle.
+    pub body: &'a [u8],
+}
+
+impl Handle<'_> {
+    /// Takes a mark apart.
+    ///
+    /// # Errors
+    /// EINVAL for what is none; ENODATA for one of a later version or another kind of machine (1.3).
+    pub fn parse(value: &[u8]) -> Result<Handle<'_>> {
+        let (header, body) = value.split_at_checked(HEADER_BYTES).ok_or(Errno::EINVAL)?;
+        if header[1] != MAGIC || usize::from(header[2]) != value.len() {
+            return Err(Errno::EINVAL);
+        }
+        let foreign = header[3] & ANY_ENDIAN == 0 && header[3] & BIG_ENDIAN != NATIVE;
+        let unknown = header[3] & !(BIG_ENDIAN | ANY_ENDIAN | UPPER_PATH) != 0;
+        if header[0] != VERSION || foreign || unknown {
+            return Err(Errno::ENODATA);
+        }
+        Ok(Handle {
+            uuid: header[5..].try_into().map_err(|_| Errno::EINVAL)?,
+            kind: i32::from(header[4]),
+            body,
+        })
+    }
 }
 
 /// The inode number inside a handle of a known type.
@@ -92,7 +130,7 @@ mod tests {
 
     #[test]
     fn t025_garbage_is_no_origin() {
-        let good = encode_parts(FILEID_INO32_GEN, &[7, 0, 0, 0, 9, 9, 9, 9], [5; 16]).unwrap();
+        let good = encode_parts(FILEID_INO32_GEN, &[7, 0, 0, 0, 9, 9, 9, 9], [5; 16], 0).unwrap();
         assert_eq!(
             decode(&good),
             Some(Origin {

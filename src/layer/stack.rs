@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::layer::{Layer, LayerError, Problem, UpperLayer};
+use super::origin::Uuid;
 use crate::sys::errno::Result;
 
 /// The layers of one mount.
@@ -50,6 +51,23 @@ impl LayerStack {
     /// How many of the lowers are merged: the first ones.
     pub fn merged(&self) -> usize {
         self.lowers.len().saturating_sub(self.data_only)
+    }
+
+    /// `uuid=off`: file handles say nothing of the filesystem, which must be one for all layers.
+    pub fn forget_uuids(&mut self) {
+        let one = |stack: &LayerStack| {
+            let mut devices = stack.layers().map(|(_, layer)| layer.stat.dev);
+            let first = devices.next();
+            devices.all(|dev| Some(dev) == first)
+        };
+        if !one(self) {
+            log::warn!("uuid=off needs all layers on one filesystem; going on as with uuid=null");
+            return;
+        }
+        let upper = self.upper.iter_mut().map(|upper| &mut upper.layer);
+        for layer in upper.chain(&mut self.lowers) {
+            layer.uuid = Some(Uuid::default());
+        }
     }
 
     /// Upper first, then the lowers from the top.

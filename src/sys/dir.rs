@@ -7,6 +7,7 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 
 use super::at::{At, OpenMode, PathFd, Target};
 use super::errno::Result;
+use super::ffi;
 use super::file::FileFd;
 use super::name::Name;
 use super::stat::{FileType, Rdev, Stat};
@@ -206,6 +207,18 @@ impl DirFd {
             new_name.as_c_str(),
             flags,
         )?)
+    }
+
+    /// The object of a file handle ([`At::handle`]) of this directory's filesystem, wherever it is there.
+    ///
+    /// # Errors
+    /// ESTALE when there is no such object any more; EPERM without CAP_DAC_READ_SEARCH in the first user
+    /// namespace; those of open.
+    pub fn open_handle(&self, kind: i32, body: &[u8]) -> Result<PathFd> {
+        let mount = self.at().open_dir_file()?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = ffi::open_by_handle(mount.as_fd(), kind, body, flags.bits() as i32)?;
+        Ok(PathFd(fd))
     }
 
     /// May this process add and remove entries?

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -192,6 +192,35 @@ pub fn name_to_handle(dir: BorrowedFd<'_>, path: &CStr, flags: c_int) -> Result<
     check(ret)?;
     let len = (handle.bytes as usize).min(MAX_HANDLE_BYTES);
     Ok((handle.kind, handle.body[..len].to_vec()))
+}
+
+/// open_by_handle_at(2): the object of a handle on the filesystem that `mount` is open on.
+pub fn open_by_handle(
+    mount: BorrowedFd<'_>,
+    kind: i32,
+    body: &[u8],
+    flags: c_int,
+) -> Result<OwnedFd> {
+    let mut handle = RawHandle {
+        bytes: 0,
+        kind,
+        body: [0; MAX_HANDLE_BYTES],
+    };
+    let room = handle.body.get_mut(..body.len()).ok_or(Errno::EINVAL)?;
+    room.copy_from_slice(body);
+    handle.bytes = body.len() as u32;
+    // SAFETY: `handle` has the layout of struct file_handle and holds as many bytes as it announces.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            mount.as_raw_fd(),
+            &raw mut handle,
+            flags,
+        )
+    };
+    let fd = check(ret)? as RawFd;
+    // SAFETY: the call just made this fd, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// sync_file_range(2). Only with `SYNC_FILE_RANGE_WAIT_BEFORE`, which starts no writing.
