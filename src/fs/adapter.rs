@@ -108,11 +108,21 @@ impl Adapter {
         result
     }
 
+    /// How long a name may be kept.
+    fn entry_ttl(&self, entry: &Entry) -> Duration {
+        if entry.lasting {
+            self.ttl
+        } else {
+            Duration::ZERO
+        }
+    }
+
     fn entry(&self, result: Result<Entry>, reply: ReplyEntry) {
         match result {
             Ok(entry) => {
                 let attr = convert::entry_attr(entry.id, &entry.attr);
-                reply.entry_with_ttls(&self.attr_ttl(&entry.attr), &self.ttl, &attr, GENERATION);
+                let ttls = (self.attr_ttl(&entry.attr), self.entry_ttl(&entry));
+                reply.entry_with_ttls(&ttls.0, &ttls.1, &attr, GENERATION);
             }
             Err(errno) => reply.error(convert::errno(errno)),
         }
@@ -514,7 +524,7 @@ impl Filesystem for Adapter {
                     let (attr, ttl) = match entry {
                         Some(entry) => (
                             convert::entry_attr(entry.id, &entry.attr),
-                            self.attr_ttl(&entry.attr),
+                            self.attr_ttl(&entry.attr).min(self.entry_ttl(&entry)),
                         ),
                         None if dirent.is_dot() => {
                             (convert::bare_attr(dirent.ino, dirent.kind), Duration::ZERO)

@@ -27,7 +27,8 @@
 //! | 8 | the shared whiteout | one link |
 //! | 9 | I/O modes ([`crate::fs`]) | one ioctl |
 //!
-//! - `copyup` serialises the copy-up of one node and is taken with empty hands.
+//! - `copyup` serialises the copy-up of one node, and with an index what changes its links; it is taken with empty
+//!   hands, and one at a time.
 //! - `topology` is written by renames between directories and read by whatever needs parents to hold still.
 //! - `dir` is read by lookup and listing and written by a change of an entry. A second one may be the other
 //!   directory of a rename (smaller id first), then a directory that is removed or replaced.
@@ -50,6 +51,7 @@ use self::node::{LowerDir, Node, rank};
 use self::options::SyncMode;
 use self::view::overrides::Overrides;
 use crate::layer::idmap::Owners;
+use crate::layer::index::IndexDir;
 use crate::layer::keys::Namespace;
 use crate::layer::mark::MarkRules;
 use crate::layer::stack::LayerStack;
@@ -74,6 +76,8 @@ pub struct Overlay {
     /// There is one exactly when the view can be changed.
     work: Option<WorkDir>,
     stack: LayerStack,
+    /// Where copies of lower files with several names are found by all of these; `None` without `index=on`.
+    index: Option<IndexDir>,
     rules: MarkRules,
     /// The namespace marks are written in; `None` where the upper takes no attributes.
     marks: Option<Namespace>,

@@ -1,7 +1,10 @@
 //! Building an [`Overlay`] from [`Options`]: open the layers, check them, claim the work directory,
 //! find out what can be written.
 
+mod index;
+
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::Overlay;
@@ -16,6 +19,7 @@ use super::node::{Lower, LowerDir, NewNode, Node, Place};
 use super::options::{Options, SyncMode, XattrMode as XattrOption};
 use super::view::lookup::{real_key, upper_of};
 use super::view::overrides::Overrides;
+use crate::layer::index::IndexDir;
 use crate::layer::keys::{self, Key as Mark, Namespace};
 use crate::layer::layer::{Layer, LayerError, Problem, UpperLayer};
 use crate::layer::mark::{MarkRules, WhiteoutForm};
@@ -72,29 +76,42 @@ impl Overlay {
             Some(dirs) if !options.read_only => Some(UpperLayer::open(&dirs.upper, &dirs.work)?),
             // A read-only mount shows the upper like the top-most lower and needs no work directory.
             Some(dirs) => {
-                return Overlay::open_read_only(
-                    options,
-                    Layer::open("upperdir", &dirs.upper)?,
-                    lowers,
-                );
+                let top = Layer::open("upperdir", &dirs.upper)?;
+                return Overlay::open_read_only(options, top, &dirs.work, lowers);
             }
             None => None,
         };
-        let stack = LayerStack::new(upper, lowers, options.data_only.len())?;
-        Overlay::build(options, stack)
+        let mut stack = LayerStack::new(upper, lowers, options.data_only.len())?;
+        if options.null_uuid {
+            stack.forget_uuids();
+        }
+        Overlay::build(options, stack, None)
     }
 
     fn open_read_only(
         options: &Options,
         top: Layer,
+        work: &Path,
         mut lowers: Vec<Layer>,
     ) -> Result<Overlay, MountError> {
         lowers.insert(0, top);
-        let stack = LayerStack::new(None, lowers, options.data_only.len())?;
-        Overlay::build(options, stack)
+        let mut stack = LayerStack::new(None, lowers, options.data_only.len())?;
+        if options.null_uuid {
+            stack.forget_uuids();
+        }
+        let index = match options.index {
+            true => index::read_only(options, &Layer::open("workdir", work)?, &stack)?,
+            false => None,
+        };
+        Overlay::build(options, stack, index)
     }
 
-    fn build(options: &Options, stack: LayerStack) -> Result<Overlay, MountError> {
+    /// `index`: that of a view that does not change.
+    fn build(
+        options: &Options,
+        stack: LayerStack,
+        index: Option<IndexDir>,
+    ) -> Result<Overlay, MountError> {
         let marks = stack
             .upper
             .as_ref()
@@ -110,6 +127,10 @@ impl Overlay {
                 "the upper layer takes no extended attributes: directories cannot be replaced"
             );
         }
+        let index = match index {
+            None => index::claimed(options, &stack, marks)?,
+            index => index,
+        };
         let overrides = match options.xattr_permissions {
             Some(form) => Some(overrides(form, &stack)?),
             None => None,
@@ -120,19 +141,12 @@ impl Overlay {
             oci: options.oci || by_name,
             redirects: options.redirects,
         };
-        let roots = || {
-            stack
-                .upper
-                .iter()
-                .map(|upper| &upper.layer)
-                .chain(&stack.lowers)
-        };
-        let devices: Vec<u64> = roots().map(|layer| layer.stat.dev).collect();
-        let name_max = roots()
+        let name_max = roots(&stack)
             .filter_map(|layer| FsStat::of(&*layer.root).ok())
             .map(|s| s.namelen)
             .max();
         let table = Arc::new(NodeTable::new(FdCache::new(limits::open_files())));
+        let devices: Vec<u64> = roots(&stack).map(|layer| layer.stat.dev).collect();
         let identity = Identity::new(&devices, uuids(&stack));
         let (merged, data_only) = lower_roots(&stack);
         let root = root_node(&stack, merged, &table, &identity, &rules)?;
@@ -142,6 +156,7 @@ impl Overlay {
             table,
             identity,
             stack,
+            index,
             work,
             rules,
             marks,
@@ -162,6 +177,12 @@ impl Overlay {
             name_max: name_max.unwrap_or(255),
         })
     }
+}
+
+/// The layers of a stack, upper first.
+fn roots(stack: &LayerStack) -> impl Iterator<Item = &Layer> {
+    let upper = stack.upper.iter().map(|upper| &upper.layer);
+    upper.chain(&stack.lowers)
 }
 
 /// Which layers keep owner, mode and type in an attribute: those whose root does, and the upper, whose
@@ -333,6 +354,7 @@ fn root_node(
             upper: upper.map(|upper| upper_of(&upper.stat)),
             impure,
             redirect: None,
+            indexed: None,
             place: Place::Root,
         },
     ))

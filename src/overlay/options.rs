@@ -44,6 +44,10 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// What to do with a directory that has another name below, or a file that has its data there (§5, §6).
     pub redirects: Redirects,
+    /// Names of one lower file stay one file when it changes (§14.2).
+    pub index: bool,
+    /// File handles in marks name no filesystem (`uuid=off`).
+    pub null_uuid: bool,
     /// Rename directories that have a lower part, by writing redirects (§5.4).
     pub redirect_dir: bool,
     /// Copy files up without their data as long as only metadata changes (§6.1).

@@ -12,6 +12,8 @@ mod data_only;
 mod filesystems;
 mod flags;
 mod identity;
+mod index;
+mod index_mount;
 mod io;
 mod killed;
 mod lesser;

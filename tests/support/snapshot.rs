@@ -94,6 +94,27 @@ impl Snapshot {
         }
     }
 
+    /// Drops the names of indexed files, which have this mark, and directories that are in this upper only, as
+    /// those of such names.
+    pub fn forget_names_of_indexed(&mut self, mark: &str, other: &Snapshot) {
+        let marked = |e: &Result<Entry, String>| matches!(e, Ok(e) if e.xattrs.contains_key(mark));
+        let names = |tree: &Snapshot| -> Vec<String> {
+            let all = tree.entries.iter().filter(|(_, e)| marked(e));
+            all.map(|(path, _)| path.clone()).collect()
+        };
+        let gone = names(self);
+        self.entries.retain(|_, e| !marked(e));
+        // From below: a directory goes after what is in it.
+        for path in self.entries.keys().rev().cloned().collect::<Vec<_>>() {
+            let below = format!("{path}/");
+            let had = gone.iter().any(|name| name.starts_with(&below));
+            let empty = !self.entries.keys().any(|name| name.starts_with(&below));
+            if had && empty && !other.entries.contains_key(&path) {
+                self.entries.remove(&path);
+            }
+        }
+    }
+
     /// What differs, one line per path and side; empty when equal.
     pub fn differences(&self, other: &Snapshot, how: Compare) -> Vec<String> {
         let mut lines = Vec::new();

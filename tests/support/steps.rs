@@ -17,7 +17,7 @@ use rustix::process::Pid;
 use super::layers::Layers;
 use super::mount::Server;
 use super::snapshot::{self, Snapshot};
-use super::words::{brief, copy, describe, entries, list, lstat, on_disk, residue};
+use super::words::{brief, copy, describe, entries, index_entries, list, lstat, on_disk, residue};
 pub use super::words::{errno_name, open};
 
 /// One run of a scenario on one mount.
@@ -543,6 +543,12 @@ impl<'a> Steps<'a> {
             Some(v) => v.escape_ascii().to_string(),
         });
         self.act(format!("mark {suffix} of upper {path}"), result)
+    }
+
+    /// The index: kind, links and count of names of each entry, sorted; "none" without an index.
+    pub fn index(&mut self) -> Outcome<'_> {
+        let result = index_entries(&self.layers.work);
+        self.act("index", result)
     }
 
     /// What is left in the work directory, without whiteouts kept for sharing.

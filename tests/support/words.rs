@@ -120,7 +120,7 @@ pub fn entries(dir: &Path) -> io::Result<Vec<(String, u64)>> {
     Ok(all)
 }
 
-/// What a work directory holds beyond its skeleton and whiteouts kept for sharing (3.3).
+/// What a work directory holds beyond its skeleton, the index (14.2) and whiteouts kept for sharing (3.3).
 pub fn residue(work: &Path) -> io::Result<Vec<String>> {
     let tree = Snapshot::take(work)?;
     let skeleton = |path: &str, e: &Entry| {
@@ -129,14 +129,59 @@ pub fn residue(work: &Path) -> io::Result<Vec<String>> {
             && path.contains("lock")
             && e.kind == FileType::RegularFile
             && e.size == 0;
+        let index = path.starts_with("index/00fb") && has_names(e);
+        let in_work = path.starts_with("work/") || path.starts_with("index/#");
         let shared = e.is_whiteout() || e.may_be_marker();
-        known_dir || lock || (path.starts_with("work/") && shared)
+        known_dir || lock || index || (in_work && shared)
     };
     let left = tree
         .entries
         .iter()
         .filter(|(path, e)| !matches!(e, Ok(e) if skeleton(path, e)));
     Ok(left.map(|(path, _)| path.clone()).collect())
+}
+
+/// The entries of an index below a work directory: see `Steps::index`.
+pub fn index_entries(work: &Path) -> io::Result<String> {
+    let tree = match Snapshot::take(&work.join("index")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok("none".into()),
+        other => other?,
+    };
+    let entries = tree
+        .entries
+        .iter()
+        .filter(|(path, _)| path.starts_with("00fb"));
+    let mut lines: Vec<String> = entries
+        .map(|(path, entry)| match entry {
+            Ok(e) => {
+                let names = e
+                    .xattrs
+                    .get("trusted.overlay.nlink")
+                    .cloned()
+                    .unwrap_or_default();
+                let kind = snapshot::kind_name(e.kind);
+                format!("{kind} {} {}", e.nlink, names.escape_ascii())
+            }
+            Err(code) => format!("{path} {code}"),
+        })
+        .collect();
+    lines.sort();
+    Ok(lines.join(", "))
+}
+
+/// Has the file of an index entry a name in the merged view? The mark says how many more than it has links.
+fn has_names(entry: &Entry) -> bool {
+    let mark = ["trusted.overlay.nlink", "user.overlay.nlink"]
+        .iter()
+        .find_map(|name| entry.xattrs.get(*name));
+    let more = mark.and_then(|mark| {
+        std::str::from_utf8(mark)
+            .ok()?
+            .strip_prefix('U')?
+            .parse()
+            .ok()
+    });
+    more.is_some_and(|more: i64| i64::from(entry.nlink) + more > 0)
 }
 
 /// Short content as it is, long content by its length and ends.

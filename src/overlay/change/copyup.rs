@@ -63,13 +63,19 @@ impl Overlay {
     /// EROFS; ENOSPC and other errors of writing; EOVERFLOW for an owner that cannot be represented.
     pub(in crate::overlay) fn ensure_upper(&self, node: &Arc<Node>, data: Data) -> Result<()> {
         self.work()?;
+        match node.indexed() {
+            Some(_) => self.ensure_upper_indexed(node, data),
+            None => {
+                self.ensure_parents(node)?;
+                self.ensure_copy(node, data)
+            }
+        }
+    }
+
+    /// Makes sure that the parents of a node without an upper part have one.
+    fn ensure_parents(&self, node: &Arc<Node>) -> Result<()> {
         if node.upper().is_some() {
-            let complete = data == Data::Metadata || node.has_upper_data();
-            return if complete {
-                Ok(())
-            } else {
-                self.copy_data_up(node, data)
-            };
+            return Ok(());
         }
         let mut above = Vec::new();
         let mut at = node.name();
@@ -83,8 +89,15 @@ impl Overlay {
         for parent in above.iter().rev() {
             self.copy_up(parent, Data::Full)?;
         }
-        self.copy_up(node, data)?;
-        // Somebody else may have been quicker, and wanted less.
+        Ok(())
+    }
+
+    /// Makes sure that a node whose parents have an upper part has one, with as much data as is wanted.
+    pub(super) fn ensure_copy(&self, node: &Arc<Node>, data: Data) -> Result<()> {
+        if node.upper().is_none() {
+            self.copy_up(node, data)?;
+        }
+        // It may have been somebody else, who wanted less.
         if data == Data::Metadata || node.has_upper_data() {
             Ok(())
         } else {
@@ -248,6 +261,9 @@ impl Overlay {
         shared: bool,
         with_data: bool,
     ) -> Result<()> {
+        if node.indexed().is_some() {
+            return self.publish_to_index(node, temp, with_data);
+        }
         let upper = temp.at()?.stat()?;
         // No rename moves the node away while it gets its name.
         let _topology = self.topology.read();
@@ -288,7 +304,11 @@ impl Overlay {
     }
 
     /// Copy-up is no change of the parent that a user made: its times stay (10.4, 14).
-    fn keeping_times(&self, slot: &Slot<'_>, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(super) fn keeping_times(
+        &self,
+        slot: &Slot<'_>,
+        change: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let before = slot.dir.stat()?;
         change()?;
         slot.dir

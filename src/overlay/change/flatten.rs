@@ -24,20 +24,25 @@ impl Overlay {
         let (mut bytes, mut at) = (0u64, 0);
         while let Some(dir) = dirs.get(at).cloned() {
             at += 1;
-            for (child, size) in self.children(&dir)? {
+            for (child, name, size) in self.children(&dir)? {
                 if child.is_dir() {
                     dirs.push(child);
-                } else if !child.has_upper_data() {
-                    bytes = bytes.saturating_add(size);
-                    others.push(child);
+                    continue;
                 }
+                if !child.has_upper_data() {
+                    bytes = bytes.saturating_add(size);
+                }
+                others.push((child, dir.clone(), name));
                 if bytes > limit {
                     return Err(Errno::EXDEV);
                 }
             }
         }
-        for node in dirs.iter().chain(&others) {
-            self.ensure_upper(node, Data::Full)?;
+        for dir in &dirs {
+            self.ensure_upper(dir, Data::Full)?;
+        }
+        for (node, dir, name) in &others {
+            self.ensure_upper_at(node, dir, name, Data::Full)?;
         }
         for dir in &dirs {
             self.keep_number(dir)?;
@@ -66,14 +71,15 @@ impl Overlay {
         Ok(())
     }
 
-    /// What shows in a directory, with the sizes.
-    fn children(&self, dir: &Arc<Node>) -> Result<Vec<(Arc<Node>, u64)>> {
+    /// What shows in a directory, with names and sizes.
+    fn children(&self, dir: &Arc<Node>) -> Result<Vec<(Arc<Node>, Name, u64)>> {
         let state = dir.dir.read();
         let listing = self.list(dir, &state)?;
         let mut children = Vec::with_capacity(listing.len());
         for entry in listing.iter() {
-            if let Some((child, stat)) = self.find(dir, &Name::new(entry.name)?)? {
-                children.push((child, stat.size));
+            let name = Name::new(entry.name)?;
+            if let Some((child, stat)) = self.find(dir, &name)? {
+                children.push((child, name, stat.size));
             }
         }
         Ok(children)

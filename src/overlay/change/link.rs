@@ -34,6 +34,7 @@ impl Overlay {
         self.ensure_upper(&parent, Data::Full)?;
         self.ensure_upper(&node, self.data_to_move())?;
         self.redirect_link(&node)?;
+        let held = self.hold_links_of(Some(&node))?;
         let source = self.real(&node)?;
         let locked = self.lock_dir(&parent)?;
         let slot = Slot::new(&locked, &name);
@@ -54,6 +55,7 @@ impl Overlay {
         if seen.upper_marker {
             self.drop_marker(&slot);
         }
+        self.count_names(held);
         let (found, stat) = self.find(&parent, &name)?.ok_or(Errno::EIO)?;
         Ok(self.enter(&found, &stat))
     }

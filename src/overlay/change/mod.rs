@@ -9,6 +9,7 @@ pub mod create;
 pub mod data;
 pub mod flags;
 mod flatten;
+mod index;
 pub mod link;
 mod metacopy;
 pub(in crate::overlay) mod mode;

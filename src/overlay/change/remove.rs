@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::copyup::{Data, copy_xattrs};
+use super::index::check_held;
 use super::slot::Slot;
 use crate::overlay::Overlay;
 use crate::overlay::node::{DirState, Node, NodeId, rank};
@@ -65,16 +66,24 @@ impl Overlay {
             self.check_removable(&parent, &name, call)?;
         }
         self.ensure_upper(&parent, Data::Full)?;
+        let indexed = self.prepare_loss(&parent, &name, |victim| {
+            check_type(victim, call)?;
+            self.check_changeable(victim)
+        })?;
+        let held = self.hold_links_of(indexed.as_ref())?;
         let locked = self.lock_dir(&parent)?;
         let slot = Slot::new(&locked, &name);
         let seen = self.see(&parent, &name)?;
         let (victim, _) = self.node_of(&parent, &name, &seen)?.ok_or(Errno::ENOENT)?;
         check_type(&victim, call)?;
         self.check_changeable(&victim)?;
+        check_held(held.as_ref(), &victim, &seen)?;
         match call {
-            Call::Unlink => self.unlink_slot(&slot, &seen, &victim),
-            Call::Rmdir => self.rmdir_slot(&slot, &seen, &victim),
+            Call::Unlink => self.unlink_slot(&slot, &seen, &victim)?,
+            Call::Rmdir => self.rmdir_slot(&slot, &seen, &victim)?,
         }
+        self.count_names(held);
+        Ok(())
     }
 
     fn check_removable(&self, parent: &Arc<Node>, name: &Name, call: Call) -> Result<()> {

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::copyup::Data;
+use super::index::{LinksHeld, check_held};
 use super::slot::{LockedDir, Slot};
 use super::step::Facts;
 use crate::layer::keys::Key as Mark;
@@ -97,20 +98,28 @@ impl Overlay {
         if let (Rename::Exchange, Some(target)) = (how, &target) {
             self.make_movable(target)?;
         }
-        self.ensure_upper(&source, self.data_to_move())?;
+        self.ensure_upper_at(&source, &from.parent, &from.name, self.data_to_move())?;
         self.ensure_upper(&from.parent, Data::Full)?;
         self.ensure_upper(&to.parent, Data::Full)?;
-        if let (Rename::Exchange, Some(target)) = (how, &target) {
-            self.ensure_upper(target, self.data_to_move())?;
-        }
+        let covered = match (how, &target) {
+            (Rename::Exchange, Some(target)) => {
+                self.ensure_upper_at(target, &to.parent, &to.name, self.data_to_move())?;
+                None
+            }
+            (Rename::Replace, Some(_)) => self.prepare_loss(&to.parent, &to.name, |_| Ok(()))?,
+            _ => None,
+        };
+        let held = self.hold_links_of(covered.as_ref())?;
         if Arc::ptr_eq(&from.parent, &to.parent) {
             let _topology = self.topology.read();
             let dir = self.lock_dir(&from.parent)?;
-            return self.rename_locked((&dir, &from.name), (&dir, &to.name), &source, how);
+            let (from, to) = ((&dir, &from.name), (&dir, &to.name));
+            return self.rename_locked(from, to, &source, how, held);
         }
         let _topology = self.topology.write();
         let (from_dir, to_dir) = self.lock_two_dirs(&from.parent, &to.parent)?;
-        self.rename_locked((&from_dir, &from.name), (&to_dir, &to.name), &source, how)
+        let (from, to) = ((&from_dir, &from.name), (&to_dir, &to.name));
+        self.rename_locked(from, to, &source, how, held)
     }
 
     fn peek(&self, end: &End) -> Result<Option<Arc<Node>>> {
@@ -171,6 +180,7 @@ impl Overlay {
         to: (&LockedDir<'_>, &Name),
         source: &Arc<Node>,
         how: Rename,
+        held: Option<LinksHeld<'_>>,
     ) -> Result<()> {
         let (from_slot, to_slot) = (Slot::new(from.0, from.1), Slot::new(to.0, to.1));
         let from_seen = self.see(from_slot.parent, from_slot.name)?;
@@ -201,7 +211,12 @@ impl Overlay {
                     Some(target) if target.is_dir() => Some(self.lock_empty_dir(target)?),
                     _ => None,
                 };
-                self.replace(&from_slot, &to_slot, source, target.as_ref(), &to_seen)
+                if let Some(target) = &target {
+                    check_held(held.as_ref(), target, &to_seen)?;
+                }
+                self.replace(&from_slot, &to_slot, source, target.as_ref(), &to_seen)?;
+                self.count_names(held);
+                Ok(())
             }
         }
     }

@@ -33,7 +33,10 @@ impl Overlay {
         if self.has_mapped_ids(&name) {
             self.store_value(&name, value.to_mut())?;
         }
-        self.ensure_upper(&node, Data::Metadata)?;
+        // A name of a copied-up file stays where it is, as in the kernel (14.2).
+        if node.upper().is_none() {
+            self.ensure_upper(&node, Data::Metadata)?;
+        }
         node.set_default_acl(None);
         self.on_upper(&node, |at, _| at.set_xattr(&name, &value, mode))
     }
@@ -51,8 +54,8 @@ impl Overlay {
         let name = keys::on_disk(&name).map_err(|_| Errno::ENODATA)?;
         if node.upper().is_none() {
             self.real(&node)?.at().get_xattr_into(&name, &mut [])?;
+            self.ensure_upper(&node, Data::Metadata)?;
         }
-        self.ensure_upper(&node, Data::Metadata)?;
         node.set_default_acl(None);
         self.on_upper(&node, |at, _| at.remove_xattr(&name))
     }

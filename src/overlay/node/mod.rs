@@ -8,6 +8,7 @@
 pub mod fds;
 pub mod handle;
 pub mod identity;
+pub mod indexed;
 pub mod listing;
 pub mod lower;
 pub mod names;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use self::fds::FdKey;
+use self::indexed::Indexed;
 pub use self::lower::{DataFile, Lower, LowerDir, LowerObject};
 pub use self::place::Place;
 use self::table::NodeTable;
@@ -57,6 +59,8 @@ pub enum Key {
         /// The name in it.
         name: Name,
     },
+    /// A lower file with several names, by its index entry: one file under all of them (14.2).
+    Index(Name),
 }
 
 /// The upper object of a node.
@@ -130,6 +134,8 @@ pub struct Node {
     /// Known default ACL of this directory; `None` when not asked yet.
     default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
     key: Mutex<Option<Key>, { rank::LEAF }>,
+    /// Immutable.
+    indexed: Option<Indexed>,
     fd_key: FdKey,
     table: Weak<NodeTable>,
 }
@@ -163,6 +169,8 @@ pub struct NewNode {
     pub redirect: Option<Redirect>,
     /// Where it is.
     pub place: Place,
+    /// Its entry in the index.
+    pub indexed: Option<Indexed>,
 }
 
 impl Node {
@@ -186,6 +194,7 @@ impl Node {
             protection: Mutex::default(),
             default_acl: Mutex::default(),
             key: Mutex::new(Some(key)),
+            indexed: new.indexed,
             fd_key: FdKey::next(),
             table: Arc::downgrade(table),
         }
@@ -234,10 +243,11 @@ impl Node {
 
     /// Has the lower file that it is, or was copied up from, other names?
     pub fn is_shared(&self) -> bool {
-        matches!(
-            self.lower,
-            Lower::Object { shared: true, .. } | Lower::Data { shared: true, .. }
-        )
+        self.indexed.is_some()
+            || matches!(
+                self.lower,
+                Lower::Object { shared: true, .. } | Lower::Data { shared: true, .. }
+            )
     }
 
     /// Notes that the data has been copied up after the metadata.

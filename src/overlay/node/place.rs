@@ -11,7 +11,7 @@ use crate::sys::name::Name;
 pub enum Place {
     /// It is the root.
     Root,
-    /// Its known names; never empty. Only upper files can have more than one.
+    /// Its known names; never empty. Only files that are upper or indexed can have more than one.
     Named(Vec<(Arc<Node>, Name)>),
     /// No name is left. The fd holds the upper object, if there is one.
     Orphan(Option<Arc<PathFd>>),
@@ -61,6 +61,17 @@ impl Node {
         }
     }
 
+    /// This is the name that is meant when a request does not say which: the one looked up last.
+    pub fn prefer_name(&self, parent: &Arc<Node>, name: &Name) {
+        if let Place::Named(names) = &mut *self.place.write()
+            && let Some(at) = names
+                .iter()
+                .position(|(p, n)| Arc::ptr_eq(p, parent) && n == name)
+        {
+            names.swap(0, at);
+        }
+    }
+
     /// Takes a name away. With the last one known the node becomes an orphan held by `fd`. If the object is
     /// `gone` for good nobody finds it by its key any more: the inode number may come back as another file
     /// once `fd` is closed.
@@ -107,7 +118,7 @@ impl Node {
                 Arc::ptr_eq(&entry.0, parent) && entry.1 == *name
             };
             removed.extend(names.extract_if(.., |entry| is(entry, from) || is(entry, to)));
-            names.push((to.0.clone(), to.1.clone()));
+            names.insert(0, (to.0.clone(), to.1.clone()));
         }
         // Dropping a parent may end it, which takes locks of its own.
         drop(removed);

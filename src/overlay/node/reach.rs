@@ -244,6 +244,10 @@ impl Overlay {
         if node.is_dir() {
             return Ok(Real::Dir(self.upper_dir(node)?.ok_or(Errno::ESTALE)?));
         }
+        // Not every name of it need be in the upper layer.
+        if let (Some(index), Some(indexed)) = (&self.index, node.indexed()) {
+            return Ok(Real::Child(index.dir.clone(), indexed.entry.clone()));
+        }
         let (parent, name) = match node.name() {
             Some(place) => place,
             // It lost its name between the two questions.
@@ -310,6 +314,7 @@ impl Overlay {
             },
         };
         let unmoved = match &real {
+            Real::Child(_, _) if node.indexed().is_some() => true,
             Real::Child(_, name) => node.name().is_some_and(|(_, now)| now == *name),
             Real::Dir(_) | Real::Fd(_) => true,
         };

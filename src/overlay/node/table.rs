@@ -253,6 +253,7 @@ mod tests {
             upper: None,
             impure: false,
             redirect: None,
+            indexed: None,
             place: Place::Orphan(None),
         }
     }

@@ -37,6 +37,7 @@ pub(super) struct Collected {
     rename_copy_limit: Option<u64>,
     metacopy: Option<bool>,
     index: Option<bool>,
+    null_uuid: bool,
     nfs_export: Option<bool>,
     verity: Option<bool>,
     unsupported: Option<OptionError>,
@@ -180,7 +181,10 @@ impl Collected {
                 let on = said.one_of(&[("off", false), ("on", true), ("require", true)])?;
                 self.verity = Some(on);
             }
-            "uuid" => said.one_of(&["off", "null", "auto", "on"].map(|mode| (mode, ())))?,
+            "uuid" => {
+                let modes = ["off", "null", "auto", "on"].map(|mode| (mode, mode == "off"));
+                self.null_uuid = said.one_of(&modes)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -271,7 +275,7 @@ impl Collected {
         let redirect = self.redirect_dir.as_deref();
         let creates_or_follows = matches!(redirect, Some("on" | "follow"));
         let user = self.xattr == Some(XattrMode::User);
-        // In compatible mode metacopy, index and nfs_export are ignored, so they conflict with nothing.
+        // In compatible mode metacopy and nfs_export are ignored, so they conflict with nothing.
         let strict = mode == Mode::Native;
         let conflicts = [
             (
@@ -314,7 +318,6 @@ impl Collected {
         }
         let features = [
             (on(self.verity), "verity=on", false),
-            (on(self.index), "index=on", true),
             (on(self.nfs_export), "nfs_export=on", true),
         ];
         for (_, option, harmless) in features.iter().filter(|(asked, _, _)| *asked) {
@@ -375,6 +378,8 @@ impl Collected {
             redirects,
             redirect_dir: redirect == Some("on") || metacopy,
             metacopy,
+            index: self.index == Some(true),
+            null_uuid: self.null_uuid,
             rename_copy_limit: self.rename_copy_limit,
             owners: self.owners,
             xattr_permissions: self.xattr_permissions,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::HandleId;
+use crate::overlay::node::indexed::Indexed;
 use crate::overlay::node::{Lower, Node, NodeId, ROOT};
 use crate::sys::creds::Owner;
 use crate::sys::errno::{Errno, Result};
@@ -78,7 +79,7 @@ impl Overlay {
             true if node.is_merged() || self.static_nlink => 1,
             // The last name is gone while the lower object, which keeps its links, is still open (15.2).
             false if node.upper().is_none() && node.is_orphan() => 0,
-            _ => stat.nlink,
+            _ => node.indexed().map_or(stat.nlink, Indexed::names),
         };
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
         let own_number = node.id == ROOT || node.ino() == node.id.0;

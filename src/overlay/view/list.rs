@@ -141,10 +141,7 @@ impl Overlay {
                 Ok(found) => found,
                 Err(_) => None,
             };
-            let answer = found.as_ref().map(|(child, stat)| Entry {
-                id: child.id,
-                attr: self.attr(child, stat),
-            });
+            let answer = found.as_ref().map(|(child, stat)| self.entry(child, stat));
             if !emit(entry, answer) {
                 break;
             }

@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::attr::Attr;
+use super::index::has_lower_names;
 use super::merge::{DataAt, Part, Resolved};
 use super::seen::Seen;
 use crate::layer::keys::Key as Mark;
 use crate::layer::origin;
 use crate::layer::protattr::Protection;
 use crate::overlay::Overlay;
+use crate::overlay::node::indexed::Indexed;
 use crate::overlay::node::{Key, Lower, NewNode, Node, NodeId, Place, Upper};
 use crate::sys::at::At;
 use crate::sys::errno::{Errno, Result};
@@ -23,6 +25,9 @@ pub struct Entry {
     pub id: NodeId,
     /// Its attributes.
     pub attr: Attr,
+    /// The name may be remembered. Not so while a change of the file must bring this name, or another of the same file,
+    /// to the upper layer: then the last lookup tells which.
+    pub lasting: bool,
 }
 
 impl Overlay {
@@ -36,6 +41,10 @@ impl Overlay {
         let name = Name::from_os(name)?;
         let _dir = parent.dir.read();
         let (node, stat) = self.find(&parent, &name)?.ok_or(Errno::ENOENT)?;
+        if let Some(indexed) = node.indexed() {
+            node.prefer_name(&parent, &name);
+            indexed.note_lookup();
+        }
         Ok(self.enter(&node, &stat))
     }
 
@@ -57,9 +66,15 @@ impl Overlay {
     /// Counts a lookup and makes the answer.
     pub(in crate::overlay) fn enter(&self, node: &Arc<Node>, stat: &Stat) -> Entry {
         self.table.enter(node);
+        self.entry(node, stat)
+    }
+
+    /// The answer, without counting.
+    pub(in crate::overlay) fn entry(&self, node: &Arc<Node>, stat: &Stat) -> Entry {
         Entry {
             id: node.id,
             attr: self.attr(node, stat),
+            lasting: !has_lower_names(node, stat),
         }
     }
 
@@ -95,14 +110,19 @@ impl Overlay {
             Resolved::Nothing => Ok(None),
             Resolved::NonDir { part, data } => {
                 let mut stat = part.stat;
-                let node = match seen.upper() {
-                    Some(_) => {
+                let node = match (seen.upper(), &self.index) {
+                    (Some(_), _) => {
                         let node = self.upper_node(parent, name, part, seen, place)?;
                         // One more name of a hard link.
                         node.add_name(parent, name);
                         node
                     }
-                    None => self.lower_node(parent, name, part, seen, place)?,
+                    (None, Some(index)) if stat.nlink > 1 => {
+                        let found = self.indexed_node(index, part, seen, place)?;
+                        found.0.add_name(parent, name);
+                        return Ok(Some(found));
+                    }
+                    (None, _) => self.lower_node(parent, name, part, seen, place)?,
                 };
                 match data {
                     DataAt::Own => {}
@@ -133,6 +153,7 @@ impl Overlay {
             upper: Some(upper_of(stat)),
             impure: false,
             redirect: None,
+            indexed: None,
             place: Place::Named(vec![(parent.clone(), name.clone())]),
         });
         node.set_protection(Protection::default());
@@ -148,7 +169,12 @@ impl Overlay {
         seen: &Seen,
         place: Place,
     ) -> Result<Arc<Node>> {
-        let ino = self.upper_ino(parent, name, &part.stat)?;
+        let origin = self.origin_mark(parent, name)?;
+        let indexed = self.indexed_upper(&part.stat, origin.as_deref())?;
+        let key = match &indexed {
+            Some(indexed) => Key::Index(indexed.entry.clone()),
+            None => real_key(&part.stat),
+        };
         let lower = match seen.data_file()? {
             Some(data) => Lower::Data {
                 data,
@@ -156,15 +182,23 @@ impl Overlay {
             },
             None => Lower::None,
         };
-        Ok(self.table.find_or_make(real_key(&part.stat), || NewNode {
+        let own_data = matches!(lower, Lower::None);
+        let names = indexed.as_ref().map(Indexed::names);
+        let node = self.table.find_or_make(key, || NewNode {
             kind: part.stat.kind,
-            ino,
+            ino: self.ino_by(origin.as_deref(), &part.stat),
             lower,
             upper: Some(upper_of(&part.stat)),
             impure: false,
             redirect: seen.upper_redirect.clone(),
+            indexed,
             place,
-        }))
+        });
+        if let Some(names) = names {
+            // Known by another name so far, for which nobody had asked the index.
+            node.adopt(upper_of(&part.stat), names, own_data);
+        }
+        Ok(node)
     }
 
     /// A non-directory of a lower layer.
@@ -197,6 +231,7 @@ impl Overlay {
             upper: None,
             impure: false,
             redirect: None,
+            indexed: None,
             place,
         }))
     }
@@ -225,22 +260,31 @@ impl Overlay {
             upper: upper.map(|part| upper_of(&part.stat)),
             impure: upper.is_some_and(|part| part.marks.impure),
             redirect: seen.upper_redirect.clone(),
+            indexed: None,
             place,
         }))
     }
 
-    /// The number of an upper object that nothing is merged with: that of its origin, if it was copied up (7.1). Only a
-    /// directory with the `impure` mark can hold such an entry.
+    /// The number of an upper object that nothing is merged with: that of its origin, if it was copied up (7.1).
     fn upper_ino(&self, parent: &Arc<Node>, name: &Name, stat: &Stat) -> Result<u64> {
-        let origin = match (self.marks, self.upper_dir(parent)?) {
-            (Some(marks), Some(dir)) if parent.is_impure() => At::child(&dir, name)
-                .get_xattr(marks.name(Mark::Origin))?
-                .as_deref()
-                .and_then(origin::decode),
-            _ => None,
-        };
-        let ino = origin.and_then(|origin| self.identity.origin_ino(origin));
-        Ok(ino.unwrap_or_else(|| self.identity.ino(stat.dev, stat.ino)))
+        Ok(self.ino_by(self.origin_mark(parent, name)?.as_deref(), stat))
+    }
+
+    fn ino_by(&self, origin: Option<&[u8]>, stat: &Stat) -> u64 {
+        origin
+            .and_then(origin::decode)
+            .and_then(|origin| self.identity.origin_ino(origin))
+            .unwrap_or_else(|| self.identity.ino(stat.dev, stat.ino))
+    }
+
+    /// What an upper object was copied up from. Only a directory with the `impure` mark can hold such an entry.
+    fn origin_mark(&self, parent: &Arc<Node>, name: &Name) -> Result<Option<Vec<u8>>> {
+        match (self.marks, self.upper_dir(parent)?) {
+            (Some(marks), Some(dir)) if parent.is_impure() => {
+                At::child(&dir, name).get_xattr(marks.name(Mark::Origin))
+            }
+            _ => Ok(None),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub(in crate::overlay) mod ask;
 pub mod attr;
 pub mod changes;
+mod index;
 pub mod io;
 pub mod list;
 pub mod lookup;
