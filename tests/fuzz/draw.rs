@@ -118,7 +118,10 @@ impl Artist<'_> {
                 .any(|i| i.path == path && !matches!(i.kind, Kind::Whiteout));
             // A mark makes sense, and is filtered by the kernel, in a directory that is merged with one below (3.7).
             let merged = at.is_empty() || below.iter().any(|i| i.path == at && i.kind == Kind::Dir);
-            let roll = self.below(24);
+            let roll = match self.below(24) {
+                21.. if self.mode.index => 8,
+                roll => roll,
+            };
             let kind = match roll {
                 0..=4 => Kind::File {
                     len: self.pick(&[0, 1, 10, 40, 300, 5000]),
@@ -128,11 +131,11 @@ impl Artist<'_> {
                     data: (0..self.below(3)).map(|n| [0, 4096, 65_536][n]).collect(),
                 },
                 6 | 7 => Kind::Symlink { to: self.target() },
-                8 => match out
-                    .iter()
-                    .rev()
-                    .find(|i| matches!(i.kind, Kind::File { .. } | Kind::Fifo))
-                {
+                8 => match out.iter().rev().find(|i| match i.kind {
+                    Kind::File { .. } | Kind::Fifo => true,
+                    Kind::Symlink { .. } | Kind::Device { .. } => self.mode.index,
+                    _ => false,
+                }) {
                     Some(item) => Kind::Link {
                         to: item.path.clone(),
                     },

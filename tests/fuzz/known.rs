@@ -151,6 +151,15 @@ pub const REFUSED: Known = Known {
     then: Then::End,
 };
 
+/// Not an outcome: which of its names an indexed file has in the upper layer. The view is the same, and so is what a
+/// later mount with an index shows.
+pub const OTHER_NAME: Known = Known {
+    section: "14.2",
+    what: "a change by an open file brings another of its names to the upper: FUSE does not tell by which it is open",
+    holds: |_| false,
+    then: Then::GoOn,
+};
+
 /// The row that allows these outcomes to differ.
 pub fn known(seen: &Seen) -> Option<&'static Known> {
     KNOWN.iter().find(|row| (row.holds)(seen))

@@ -46,6 +46,16 @@ fn metacopy() {
 }
 
 #[test]
+fn index() {
+    fuzz("index");
+}
+
+#[test]
+fn all() {
+    fuzz("all");
+}
+
+#[test]
 fn user() {
     if userns::is_inside() {
         return fuzz("user");

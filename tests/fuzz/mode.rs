@@ -8,6 +8,8 @@ pub struct Mode {
     pub user: bool,
     /// The layers may hold devices.
     pub devices: bool,
+    /// Many files of the layers have several names, which stay one file (14.2).
+    pub index: bool,
     /// Options of plyfs and of the kernel beside the layers.
     pub plyfs: &'static str,
     pub kernel: &'static str,
@@ -36,6 +38,18 @@ pub const MODES: &[Mode] = &[
         ..Mode::root("metacopy", 30)
     },
     Mode {
+        index: true,
+        plyfs: "index=on",
+        kernel: "index=on,redirect_dir=off,metacopy=off,xino=off",
+        ..Mode::root("index", 40)
+    },
+    Mode {
+        index: true,
+        plyfs: "index=on,metacopy=on",
+        kernel: "index=on,redirect_dir=on,metacopy=on,xino=off",
+        ..Mode::root("all", 30)
+    },
+    Mode {
         user: true,
         devices: false,
         plyfs: "userxattr",
@@ -51,6 +65,7 @@ impl Mode {
             name,
             user: false,
             devices: true,
+            index: false,
             plyfs: "",
             kernel: "index=off,redirect_dir=off,metacopy=off,xino=off",
             quick: (seeds, 300),

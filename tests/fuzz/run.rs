@@ -9,7 +9,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use super::act::{act, list};
 use super::build::build;
 use super::draw::{DIRS, Trace};
-use super::known::{Known, REFUSED, Seen, Then, known};
+use super::known::{Known, OTHER_NAME, REFUSED, Seen, Then, known};
 use super::mode::Mode;
 use super::op::{Kind, Op, Path as Name, Place, Step};
 use super::side::{Outcome, Side};
@@ -386,11 +386,19 @@ impl Run {
             tree.forget_xattr(&mode.mark("opaque"));
             Ok::<_, Wrong>(tree)
         };
-        let uppers = (upper(&self.kernel)?, upper(&self.plyfs)?);
-        report(
-            "upper layers: kernel -, plyfs +",
-            uppers.0.differences(&uppers.1, Compare::Upper),
-        )?;
+        let mut uppers = (upper(&self.kernel)?, upper(&self.plyfs)?);
+        let mut different = uppers.0.differences(&uppers.1, Compare::Upper);
+        if mode.index && !different.is_empty() {
+            let mark = mode.mark("nlink");
+            uppers.0.forget_names_of_indexed(&mark, &uppers.1);
+            uppers.1.forget_names_of_indexed(&mark, &uppers.0);
+            let rest = uppers.0.differences(&uppers.1, Compare::Upper);
+            if rest.is_empty() {
+                different = rest;
+                self.met.push(&OTHER_NAME);
+            }
+        }
+        report("upper layers: kernel -, plyfs +", different)?;
         Ok(views)
     }
 }
