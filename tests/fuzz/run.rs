@@ -64,6 +64,7 @@ pub fn run(mode: &Mode, trace: &Trace, scratch: &Path) -> Result<Vec<&'static Kn
         let mut side =
             Side::new(server, layers, options).map_err(|why| failure("mount", why, 0))?;
         side.numbered = !mode.user;
+        side.passthrough = !mode.user && !mode.plyfs.contains("passthrough=off");
         let any = |kind| trace.items.iter().any(|item| item.kind == kind);
         side.ghosts |= any(Kind::XattrWhiteout);
         side.whiteouts = any(Kind::XattrWhiteout) || any(Kind::Whiteout);
@@ -117,19 +118,25 @@ pub fn run(mode: &Mode, trace: &Trace, scratch: &Path) -> Result<Vec<&'static Kn
     Ok(run.met)
 }
 
-/// In a user namespace the daemon writes what comes from a map without the right to keep set-id bits (16.2), so they
-/// are taken away on both sides.
-fn take_set_id(side: &Side, map: usize) {
+/// Where plyfs takes set-id bits that the kernel leaves (16.2), they are taken away on both sides: in a user namespace
+/// those of a file written through a map, and with passthrough those of a file that got them while it was open.
+fn take_set_id(side: &Side, op: &Op) {
     const SET_ID: u32 = 0o6000;
-    let Some(mapped) = side.maps[map].as_ref().filter(|_| !side.numbered) else {
-        return;
+    let user = !side.numbered;
+    let file = match op {
+        Op::MapWrite { map, .. } if user => side.maps[*map].as_ref().map(|mapped| &mapped.file),
+        Op::Pwrite { slot, .. } | Op::Write { slot, .. } if side.passthrough => {
+            side.slots[*slot].as_ref().map(|slot| &slot.file)
+        }
+        _ => None,
     };
-    if let Ok(stat) = rustix::fs::fstat(&mapped.file)
+    if let Some(file) = file
+        && let Ok(stat) = rustix::fs::fstat(file)
         && stat.st_mode & SET_ID != 0
     {
         let plain = rustix::fs::Mode::from_raw_mode(stat.st_mode & !SET_ID);
         // A file without a name takes no changes on the kernel (15.2).
-        let _refused = rustix::fs::fchmod(&mapped.file, plain);
+        let _refused = rustix::fs::fchmod(file, plain);
     }
 }
 
@@ -163,10 +170,8 @@ impl Run {
         let lower = self.lower(&step.op);
         let mut kernel = act(&mut self.kernel, &step.op, step.uid);
         let mut plyfs = act(&mut self.plyfs, &step.op, step.uid);
-        if let Op::MapWrite { map, .. } = step.op {
-            for side in [&mut self.kernel, &mut self.plyfs] {
-                take_set_id(side, map);
-            }
+        for side in [&self.kernel, &self.plyfs] {
+            take_set_id(side, &step.op);
         }
         if let Op::DirFinish { dir } = step.op {
             (kernel, plyfs) = (self.untouched(dir, kernel), self.untouched(dir, plyfs));

@@ -46,6 +46,8 @@ pub struct Side {
     pub maps: [Option<Mapped>; MAPS],
     /// Listings may have names that do not exist: whiteouts in directories of one layer (3.1, 3.7).
     pub ghosts: bool,
+    /// The kernel may do the I/O of plyfs's files by itself.
+    pub passthrough: bool,
     /// The layers have whiteouts from the start.
     pub whiteouts: bool,
     /// The numbers of lower files with several names. Each name has a node of its own, and FUSE takes the number of the
@@ -71,6 +73,7 @@ impl Side {
             maps: Default::default(),
             ghosts: server == Server::Kernel,
             whiteouts: false,
+            passthrough: false,
             shared: HashSet::new(),
             numbered: true,
             options,
