@@ -148,7 +148,7 @@ impl Overlay {
         let table = Arc::new(NodeTable::new(FdCache::new(limits::open_files())));
         let devices: Vec<u64> = roots(&stack).map(|layer| layer.stat.dev).collect();
         let identity = Identity::new(&devices, uuids(&stack));
-        let (merged, data_only) = lower_roots(&stack);
+        let (merged, data_only) = lower_roots(&stack, &table);
         let root = root_node(&stack, merged, &table, &identity, &rules)?;
         Ok(Overlay {
             root,
@@ -322,10 +322,10 @@ fn uuids(stack: &LayerStack) -> Vec<(Uuid, u64)> {
 }
 
 /// The roots of the lower layers: of those that are merged, and of the data-only ones.
-fn lower_roots(stack: &LayerStack) -> (Vec<Arc<LowerDir>>, Vec<Arc<LowerDir>>) {
+fn lower_roots(stack: &LayerStack, table: &NodeTable) -> (Vec<Arc<LowerDir>>, Vec<Arc<LowerDir>>) {
     let roots = stack.lowers.iter().enumerate().map(|(at, layer)| {
         let (dev, ino) = (layer.stat.dev, layer.stat.ino);
-        Arc::new(LowerDir::root(at, layer.root.clone(), dev, ino))
+        Arc::new(LowerDir::root(at, layer.root.clone(), dev, ino, &table.fds))
     });
     roots.partition(|dir| dir.layer < stack.merged())
 }

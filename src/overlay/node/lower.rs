@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::fds::FdKey;
+use super::fds::{FdCache, FdKey};
 use super::names::Names;
 use crate::sys::dir::DirFd;
 use crate::sys::name::Name;
@@ -11,6 +11,8 @@ use crate::sys::name::Name;
 #[derive(Debug)]
 pub struct LowerDir {
     pub(super) key: FdKey,
+    /// Where its fd is kept as long as it is known.
+    fds: Arc<FdCache>,
     /// Index of the layer, 0 for the top-most lower.
     pub layer: usize,
     /// Device it is on.
@@ -32,10 +34,17 @@ pub(super) enum LowerFrom {
 
 impl LowerDir {
     /// The root of a layer.
-    pub fn root(layer: usize, root: Arc<DirFd>, dev: u64, ino: u64) -> LowerDir {
+    pub fn root(
+        layer: usize,
+        root: Arc<DirFd>,
+        dev: u64,
+        ino: u64,
+        fds: &Arc<FdCache>,
+    ) -> LowerDir {
         let from = LowerFrom::Root(root);
         LowerDir {
             key: FdKey::next(),
+            fds: fds.clone(),
             layer,
             dev,
             ino,
@@ -56,6 +65,7 @@ impl LowerDir {
         let from = LowerFrom::Parent(parent.clone(), name.clone());
         LowerDir {
             key: FdKey::next(),
+            fds: parent.fds.clone(),
             layer: parent.layer,
             dev,
             ino,
@@ -63,6 +73,13 @@ impl LowerDir {
             names: Names::default(),
             from,
         }
+    }
+}
+
+impl Drop for LowerDir {
+    /// Nobody has the key any more.
+    fn drop(&mut self) {
+        self.fds.remove(self.key);
     }
 }
 

@@ -40,7 +40,7 @@ pub struct NodeTable {
     hasher: RandomState,
     next_reserved: AtomicU64,
     /// Directory fds of nodes and lower directories.
-    pub fds: FdCache,
+    pub fds: Arc<FdCache>,
 }
 
 impl NodeTable {
@@ -51,7 +51,7 @@ impl NodeTable {
             ids: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             next_reserved: AtomicU64::new(RESERVED),
-            fds,
+            fds: Arc::new(fds),
         }
     }
 
