@@ -182,6 +182,12 @@ fn a_mount_in_use_is_unmounted_lazily_or_not() {
     in_place("a_mount_in_use_is_unmounted_lazily_or_not", |place| {
         place.mount();
         let file = fs::File::open(place.at("m/top")).unwrap();
+        let writer = fs::OpenOptions::new()
+            .write(true)
+            .open(place.at("m/low"))
+            .unwrap();
+        let busy = rustix::mount::unmount(place.at("m"), rustix::mount::UnmountFlags::empty());
+        assert_eq!(busy, Err(rustix::io::Errno::BUSY));
         place
             .plyfs(&["umount", "m"])
             .failed(1, &["m", "busy", "--lazy"]);
@@ -190,6 +196,13 @@ fn a_mount_in_use_is_unmounted_lazily_or_not() {
         assert_eq!(place.mounts_at("m"), [""; 0]);
         assert_eq!(std::io::read_to_string(&file).unwrap(), "top");
         drop(file);
+        // The last one that is open keeps the daemon, and works in full.
+        assert_eq!(place.daemons().len(), 1);
+        std::os::unix::fs::FileExt::write_all_at(&writer, b"LOW", 0).unwrap();
+        writer.sync_all().unwrap();
+        assert_eq!(writer.metadata().unwrap().len(), 3);
+        assert_eq!(fs::read_to_string(place.at("u/low")).unwrap(), "LOW");
+        drop(writer);
         place.daemons_end();
     });
 }

@@ -1,5 +1,6 @@
 //! Container engines with plyfs as their mount program: run, diff, commit and build must see what they
 //! see on any other storage (T130).
+#![allow(clippy::expect_used)] // Test code: a failure here is a failed test.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,7 @@
 //! Immutable and append-only: T105, T106.
 
+use rustix::fs::IFlags;
+
 use super::support::env::run;
 use super::support::layers::Tree;
 use super::support::scenario::Scenario;
@@ -84,6 +86,49 @@ fn t105_append_only_lower_file_and_directory() {
     });
 }
 
+/// Those of the two flags that the upper object itself has.
+fn flags_on_disk(s: &Steps, path: &str) -> std::io::Result<String> {
+    let file = std::fs::File::open(s.layers.upper().at(path))?;
+    let flags = rustix::fs::ioctl_getflags(&file)?;
+    let both = [(IFlags::IMMUTABLE, "i"), (IFlags::APPEND, "a")];
+    let set = both.iter().filter(|(flag, _)| flags.contains(*flag));
+    Ok(set.map(|(_, letter)| *letter).collect())
+}
+
+/// What an earlier mount has left.
+#[test]
+fn t106_flags_count_after_a_remount() {
+    const MARK: &str = "trusted.overlay.protattr";
+    Scenario::new("T106", "flags that are only in a mark count in a new mount")
+        .on_ext4()
+        .layers(|l| {
+            let upper = l.upper();
+            for (name, flags) in [("i", "i"), ("a", "a"), ("both", "ia"), ("junk", "x")] {
+                upper.file(name, "x").xattr(name, MARK, flags);
+            }
+            upper.file("d/f", "x").xattr("d", MARK, "i");
+        })
+        .steps(|s| {
+            for name in ["i", "both"] {
+                s.open(name, "w").fails(Errno::PERM);
+                s.open(name, "w,append").fails(Errno::PERM);
+                s.chmod(name, 0o600).fails(Errno::PERM);
+                s.unlink(name).fails(Errno::PERM);
+                s.link(name, "other").fails(Errno::PERM);
+                s.rename(name, "other").fails(Errno::PERM);
+            }
+            s.open("a", "w").fails(Errno::PERM);
+            s.unlink("a").fails(Errno::PERM);
+            s.open("a", "w,append").ok();
+            s.create("d/new", "x").fails(Errno::PERM);
+            s.unlink("d/f").fails(Errno::PERM);
+            s.write("junk", "y").ok();
+            chattr(s, "-i", "i");
+            s.mark("i", "protattr").is("absent");
+            s.write("i", "y").ok();
+        });
+}
+
 #[test]
 fn t106_flags_set_through_the_mount() {
     Scenario::new(
@@ -104,7 +149,13 @@ fn t106_flags_set_through_the_mount() {
         s.create("d/new", "no").fails(Errno::PERM);
         s.unlink("d/e").fails(Errno::PERM);
         s.rename("up", "moved").fails(Errno::PERM);
+        for path in ["low", "up", "d"] {
+            s.mark(path, "protattr").is("i");
+            let flags = flags_on_disk(s, path);
+            s.act(format!("flags of {path} on disk"), flags).is("");
+        }
         chattr(s, "+a", "up");
+        s.mark("up", "protattr").noted();
         chattr(s, "-i", "up");
         s.open("up", "w").fails(Errno::PERM);
         s.open("up", "w,append").ok();

@@ -123,9 +123,19 @@ fn t098_privileges_given_to_an_open_file() {
 fn t099_chown_and_chmod() {
     Scenario::new(
         "T099",
-        "chmod g+s by a non-member drops it; strangers may change nothing",
+        "chown takes set-id bits; chmod g+s by a non-member drops it; strangers may change nothing",
     )
     .layers(|l| {
+        for (layer, side) in [(l.lower(1), "low"), (l.upper(), "up")] {
+            for who in ["root", "owner"] {
+                let name = format!("{side}-{who}");
+                layer.file(&name, "x").owner(&name, 1000, 2000);
+                layer.mode(&name, 0o6755);
+            }
+            // Not to be run by its group: the bit means something else.
+            let name = format!("{side}-locking");
+            layer.file(&name, "x").mode(&name, 0o2745);
+        }
         l.lower(1)
             .file("mine", "x")
             .owner("mine", 1000, 2000)
@@ -145,6 +155,17 @@ fn t099_chown_and_chmod() {
         });
         s.stat("mine").is("file 0755 1000:1000 1");
         s.upper("theirs").is("absent");
+        for side in ["low", "up"] {
+            let name = |who: &str| format!("{side}-{who}");
+            s.chown(&name("root"), Some(0), None).ok();
+            s.stat(&name("root")).is("file 0755 0:2000 1");
+            s.as_user(1000, 1000, |s| {
+                s.chown(&name("owner"), None, Some(1000)).ok();
+            });
+            s.stat(&name("owner")).is("file 0755 1000:1000 1");
+            s.chown(&name("locking"), Some(7), None).ok();
+            s.stat(&name("locking")).noted();
+        }
     });
 }
 
@@ -276,6 +297,10 @@ fn t104_acls() {
         s.getx("d", "system.posix_acl_default").noted();
         s.getx("untouched", "system.posix_acl_access")
             .fails(Errno::NODATA);
+        s.delx("untouched", "system.posix_acl_access")
+            .fails(Errno::NODATA);
+        s.delx("d", "system.posix_acl_access").noted();
+        s.upper("untouched").is("absent");
         s.chmod("chmod", 0o600).ok();
         s.getx("chmod", "system.posix_acl_access").noted();
         s.delx("f", "system.posix_acl_access").ok();

@@ -182,6 +182,11 @@ fn t022_metacopy_shows_the_data_below() {
         s.read("f").is("\"data below\"");
         s.read("g").is("\"g data\"");
         s.read("moved").is("\"h data\"");
+        s.stat("g").is("file 0640 0:0 6");
+        for name in ["f", "g", "moved"] {
+            // Those of the data: none of the three has any itself (6.2).
+            s.blocks(name).is("8");
+        }
         s.chmod("g", 0o444).ok();
         s.read("g").is("\"g data\"");
         s.write("g", "G").ok();

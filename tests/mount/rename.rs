@@ -1,7 +1,9 @@
 //! Rename: T041-T051, T055.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::support::scenario::Scenario;
-use super::support::steps::{Errno, RenameFlags};
+use super::support::steps::{Errno, RenameFlags, Steps};
 
 #[test]
 fn t041_lower_file_to_new_name() {
@@ -50,8 +52,16 @@ fn t042_lower_file_over_lower_file_and_whiteout() {
         s.upper("a").is("whiteout 0000 0:0");
         s.read("b").is("\"A\"");
         s.unlink("gone").ok();
+        let inode = |s: &Steps, path: &str| {
+            let stat = s.layers.upper().at(path).symlink_metadata();
+            stat.map(|stat| MetadataExt::ino(&stat)).ok()
+        };
+        let whiteout = inode(s, "gone");
         s.rename("c", "gone").ok();
         s.upper("c").is("whiteout 0000 0:0");
+        let moved = inode(s, "c") == whiteout && whiteout.is_some();
+        s.check("the whiteout itself has moved to the source", moved)
+            .holds();
         s.read("gone").is("\"C\"");
         s.ls(".").is("b gone");
         s.work_residue().is("");
