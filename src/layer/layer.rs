@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::origin::Uuid;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
-use crate::sys::file::FileFd;
+use crate::sys::file::{FileFd, filesystem_type};
 use crate::sys::stat::Stat;
 
 /// Why a directory cannot be a layer: names the option and the path.
@@ -118,6 +118,15 @@ impl Layer {
             option,
             path: path.to_path_buf(),
         })
+    }
+
+    /// Do extended attributes take next to nothing of the blocks of a file here? On XFS they may take many, and
+    /// what another filesystem passes on from below is not known.
+    pub fn blocks_are_data(&self) -> bool {
+        const EXT4: u64 = 0xef53;
+        const TMPFS: u64 = 0x0102_1994;
+        const BTRFS: u64 = 0x9123_683e;
+        filesystem_type(&*self.root).is_ok_and(|kind| [EXT4, TMPFS, BTRFS].contains(&kind))
     }
 
     /// Goes on through a private read-only mount of the same directory, if this process may make one.

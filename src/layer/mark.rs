@@ -53,6 +53,9 @@ pub struct MarkRules {
     pub oci: bool,
     /// What to do with a directory that has another name below, or a file that has its data there.
     pub redirects: Redirects,
+    /// In all layers the blocks of a file tell whether it has data, see
+    /// [`Layer::blocks_are_data`](super::layer::Layer::blocks_are_data).
+    pub blocks_tell: bool,
 }
 
 /// How redirects and metacopies are taken.
@@ -177,14 +180,14 @@ impl MarkRules {
     }
 
     /// The marks of a regular file. Attributes are read only of files that can carry one: a whiteout is
-    /// empty, and a metacopy has no data blocks (an attribute block may count for some).
+    /// empty, and a metacopy has no data blocks (an attribute block may count for one).
     ///
     /// # Errors
     /// Those of reading attributes.
     pub fn of_file(&self, at: At<'_>, stat: &Stat) -> Result<FileMarks> {
-        const ATTRIBUTE_BLOCKS: u64 = 16;
         let mut marks = FileMarks::default();
-        if stat.blocks > ATTRIBUTE_BLOCKS && stat.blocks * 512 >= stat.size {
+        let bytes = stat.blocks.saturating_mul(512);
+        if self.blocks_tell && bytes > 2 * u64::from(stat.blksize) && bytes >= stat.size {
             return Ok(marks);
         }
         for name in at.list_xattrs()?.iter() {
@@ -237,6 +240,7 @@ mod tests {
             follow: true,
             metacopy: true,
         },
+        blocks_tell: false,
     };
 
     #[test]

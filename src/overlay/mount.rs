@@ -140,11 +140,8 @@ impl Overlay {
             // What is written must be read.
             oci: options.oci || by_name,
             redirects: options.redirects,
+            blocks_tell: roots(&stack).all(Layer::blocks_are_data),
         };
-        let name_max = roots(&stack)
-            .filter_map(|layer| FsStat::of(&*layer.root).ok())
-            .map(|s| s.namelen)
-            .max();
         let table = Arc::new(NodeTable::new(FdCache::new(limits::open_files())));
         let devices: Vec<u64> = roots(&stack).map(|layer| layer.stat.dev).collect();
         let identity = Identity::new(&devices, uuids(&stack));
@@ -155,6 +152,7 @@ impl Overlay {
             data_only: data_only.into(),
             table,
             identity,
+            name_max: name_max(&stack),
             stack,
             index,
             work,
@@ -174,9 +172,17 @@ impl Overlay {
             static_nlink: options.static_nlink,
             overrides,
             owners: (!options.owners.are_plain()).then(|| options.owners.clone()),
-            name_max: name_max.unwrap_or(255),
         })
     }
+}
+
+/// The longest name of any layer.
+fn name_max(stack: &LayerStack) -> u64 {
+    const USUAL: u64 = 255;
+    let longest = roots(stack)
+        .filter_map(|layer| FsStat::of(&*layer.root).ok())
+        .map(|s| s.namelen);
+    longest.max().unwrap_or(USUAL)
 }
 
 /// The layers of a stack, upper first.

@@ -61,6 +61,14 @@ impl FsStat {
     }
 }
 
+/// The number that statfs(2) knows the type of a filesystem by.
+///
+/// # Errors
+/// Those of fstatfs.
+pub fn filesystem_type(fd: &impl AsFd) -> Result<u64> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64)
+}
+
 impl FileFd {
     /// The file as the target of a metadata verb.
     pub fn at(&self) -> At<'_> {

@@ -334,3 +334,74 @@ fn t024_marks_of_users_lead_nowhere_else() {
             s.read("good").is("\"data one\"");
         });
 }
+
+/// Filesystems count blocks in ways of their own: those of attributes, or those that a file without holes would have.
+fn on(kind: &'static str) {
+    Scenario::new("T022 T024 T117", kind)
+        .options(WITH.0, WITH.1)
+        .lower_on(kind)
+        .lowers(3)
+        .data_only(1)
+        .layers(|l| {
+            l.lower(3).file("ab/large", "l".repeat(300_000));
+            l.lower(3).file("ab/small", "small");
+            l.lower(2).file("merged", "m".repeat(200_000));
+            let top = l.lower(1);
+            top.metacopy("large", 300_000, Some("/ab/large"))
+                .metacopy("merged", 200_000, None)
+                .metacopy("small", 5, Some("/ab/small"));
+        })
+        .steps(|s| {
+            for name in ["large", "merged", "small"] {
+                s.read(name).noted();
+                s.chmod(name, 0o600).ok();
+                s.mark(name, "metacopy").is("");
+                s.read(name).noted();
+            }
+            s.write("large", "L").ok();
+            s.read("large").noted();
+        });
+}
+
+#[test]
+fn t024_metacopies_on_erofs() {
+    on("erofs");
+}
+
+#[test]
+fn t024_metacopies_on_squashfs() {
+    on("squashfs");
+}
+
+#[test]
+fn t024_metacopies_on_xfs() {
+    on("xfs");
+}
+
+#[test]
+fn t024_metacopies_on_btrfs() {
+    on("btrfs");
+}
+
+#[test]
+fn t022_attributes_that_take_many_blocks() {
+    Scenario::new(
+        "T022",
+        "attributes of a metacopy take more blocks than its data",
+    )
+    .options(WITH.0, WITH.1)
+    .on_filesystem("xfs")
+    .layers(|l| {
+        l.lower(1).file("f", "data");
+    })
+    .steps(|s| {
+        for n in 0..4 {
+            s.setx("f", &format!("user.large{n}"), &"x".repeat(9000))
+                .ok();
+        }
+        s.mark("f", "metacopy").is("");
+        s.read("f").is("\"data\"");
+        s.chmod("f", 0o600).ok();
+        s.read("f").is("\"data\"");
+    });
+}
