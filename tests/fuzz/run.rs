@@ -170,8 +170,9 @@ impl Run {
         let lower = self.lower(&step.op);
         let mut kernel = act(&mut self.kernel, &step.op, step.uid);
         let mut plyfs = act(&mut self.plyfs, &step.op, step.uid);
-        for side in [&self.kernel, &self.plyfs] {
-            take_set_id(side, &step.op);
+        if kernel.is_ok() && plyfs.is_ok() {
+            take_set_id(&self.kernel, &step.op);
+            take_set_id(&self.plyfs, &step.op);
         }
         if let Op::DirFinish { dir } = step.op {
             (kernel, plyfs) = (self.untouched(dir, kernel), self.untouched(dir, plyfs));

@@ -143,9 +143,12 @@ impl Side {
         rustix::fs::statat(self.root(), path, flags)
     }
 
-    /// Is there an object in the upper layer at this path?
+    /// Is there an object in the upper layer at this path, with its data?
     pub fn in_upper(&self, path: &str) -> bool {
-        rustix::fs::statat(CWD, self.layers.upper.join(path), AtFlags::empty()).is_ok()
+        let at = self.layers.upper.join(path);
+        let mut no_value: [u8; 0] = [];
+        let metacopy = rustix::fs::getxattr(&at, "trusted.overlay.metacopy", &mut no_value);
+        rustix::fs::statat(CWD, at, AtFlags::empty()).is_ok() && metacopy.is_err()
     }
 
     /// The redirect of an upper object; `None` for one without and for what is not in the upper.
