@@ -80,6 +80,7 @@ fn build(l: &Layers) {
         .file("d/x", "x")
         .file("d/y", "y")
         .file("e/z", "z");
+    l.lower(1).file("h1", "h").link("h1", "h2").link("h1", "h3");
     l.settle();
 }
 
@@ -354,4 +355,45 @@ fn t056_t118_killed_at_each_step_with_attributes() {
 #[test]
 fn t056_t118_killed_at_each_step_on_ramfs() {
     every_step("whiteout=wh", true, &[CHANGES, OVER_SOMETHING]);
+}
+
+/// Steps of files with several names.
+const INDEXED: &[(&str, Step, Step)] = &[
+    ("truncate of a lower hard link", nothing, |m| cut(m, "h1")),
+    (
+        "truncate by another name",
+        |m| cut(m, "h1"),
+        |m| {
+            fs::OpenOptions::new()
+                .write(true)
+                .open(m.join("h2"))
+                .map(drop)
+        },
+    ),
+    ("unlink of a lower hard link", nothing, |m| {
+        fs::remove_file(m.join("h1"))
+    }),
+    (
+        "unlink of the last name",
+        |m| fs::remove_file(m.join("h1")).and_then(|()| fs::remove_file(m.join("h2"))),
+        |m| fs::remove_file(m.join("h3")),
+    ),
+    ("link to a lower hard link", nothing, |m| {
+        fs::hard_link(m.join("h1"), m.join("new"))
+    }),
+    ("rename of a lower hard link", nothing, |m| {
+        fs::rename(m.join("h1"), m.join("d/new"))
+    }),
+    ("rename over a lower hard link", nothing, |m| {
+        fs::rename(m.join("f"), m.join("h2"))
+    }),
+];
+
+fn cut(m: &Path, name: &str) -> io::Result<()> {
+    fs::File::create(m.join(name)).map(drop)
+}
+
+#[test]
+fn t080_t056_killed_at_each_step_with_an_index() {
+    every_step("index=on", false, &[INDEXED]);
 }

@@ -13,6 +13,7 @@ mod create;
 mod fds;
 mod files;
 mod forget;
+mod index;
 mod link;
 mod merge;
 mod metacopy;

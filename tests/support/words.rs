@@ -169,19 +169,16 @@ pub fn index_entries(work: &Path) -> io::Result<String> {
     Ok(lines.join(", "))
 }
 
-/// Has the file of an index entry a name in the merged view? The mark says how many more than it has links.
+/// Has the file of an index entry a name in the merged view? The mark says how many more than it has links; after a
+/// crash, how many more than the lower file has.
 fn has_names(entry: &Entry) -> bool {
     let mark = ["trusted.overlay.nlink", "user.overlay.nlink"]
         .iter()
-        .find_map(|name| entry.xattrs.get(*name));
-    let more = mark.and_then(|mark| {
-        std::str::from_utf8(mark)
-            .ok()?
-            .strip_prefix('U')?
-            .parse()
-            .ok()
-    });
-    more.is_some_and(|more: i64| i64::from(entry.nlink) + more > 0)
+        .find_map(|name| entry.xattrs.get(*name))
+        .and_then(|mark| std::str::from_utf8(mark).ok())
+        .unwrap_or_default();
+    let more = mark.strip_prefix('U').and_then(|more| more.parse().ok());
+    mark.starts_with('L') || more.is_some_and(|more: i64| i64::from(entry.nlink) + more > 0)
 }
 
 /// Short content as it is, long content by its length and ends.
