@@ -8,7 +8,7 @@
 //!
 //! - [`view`]: what the tree looks like. `lookup forget getattr statfs readlink readdir
 //!   readdirplus read lseek fsync fsyncdir release getxattr listxattr changes`
-//! - [`change`]: what changes it. `create mkdir mknod symlink link unlink rmdir rename setattr open write
+//! - [`change`]: what changes it. `create tmpfile mkdir mknod symlink link unlink rmdir rename setattr open write
 //!   fallocate copy_file_range setxattr removexattr`, and the inode flags
 //! - [`node`]: what is remembered of an inode
 //! - [`mount`], [`options`]: from words to an [`Overlay`]

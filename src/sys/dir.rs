@@ -112,9 +112,9 @@ impl DirFd {
     /// An unnamed file in this directory (O_TMPFILE), to be given a name by [`At::link`].
     ///
     /// # Errors
-    /// EOPNOTSUPP where the filesystem has none.
-    pub fn create_unnamed(&self, perm: u32) -> Result<FileFd> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    /// EOPNOTSUPP where the filesystem has none; EINVAL for a file that could not be written.
+    pub fn create_unnamed(&self, mode: OpenMode, perm: u32) -> Result<FileFd> {
+        let flags = mode.to_oflags() | OFlags::TMPFILE | OFlags::CLOEXEC;
         Ok(FileFd(rustix::fs::openat(
             self,
             c".",

@@ -278,3 +278,43 @@ fn t097_nothing_is_moved_into_a_removed_directory() {
         assert!(!v.up("f").exists(), "nothing was copied up");
     });
 }
+
+#[test]
+fn t031_a_file_without_a_name_gets_one() {
+    over(|l| {
+        l.file("d/old", "below").dir("other");
+    })
+    .test(|v| {
+        let dir = v.id("d").unwrap();
+        v.unlink("d/old").unwrap();
+        let make = |linkable| {
+            let flags = (libc::O_RDWR, linkable);
+            let (entry, opened) = v.overlay.tmpfile(dir, 0o640, flags, me()).unwrap();
+            (v.met(entry), opened)
+        };
+        let (entry, opened) = make(true);
+        assert_eq!(entry.attr.nlink, 0);
+        assert_eq!(entry.attr.stat.perm, 0o640);
+        assert_eq!(v.overlay.write(opened.handle, b"data", 0, false), Ok(4));
+        assert_eq!(v.upper_paths(), ["d", "d/old whiteout"], "no name yet");
+        // Over a whiteout, then under a second name.
+        for (n, path) in ["d/old", "other/new"].into_iter().enumerate() {
+            let (parent, name) = v.slot(path).unwrap();
+            let linked = v.met(v.overlay.link(entry.id, parent, name).unwrap());
+            assert_eq!(linked.id, entry.id, "11.4: the same file");
+            assert_eq!(linked.attr.nlink as usize, n + 1);
+            assert_eq!(v.read(path).unwrap(), "data");
+        }
+        v.close(opened);
+        v.unlink("d/old").unwrap();
+        assert_eq!(v.read("other/new").unwrap(), "data");
+
+        let (entry, opened) = make(false);
+        let (parent, name) = v.slot("d/never").unwrap();
+        let refused = v.overlay.link(entry.id, parent, name);
+        assert_eq!(code(refused), Errno::ENOENT, "O_EXCL");
+        v.close(opened);
+        let read_only = v.overlay.tmpfile(dir, 0o600, (libc::O_RDONLY, true), me());
+        assert_eq!(read_only.map(drop), Err(Errno::EINVAL));
+    });
+}

@@ -13,7 +13,7 @@ use crate::layer::mark;
 use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::{Backing, Opened};
-use crate::overlay::node::{DefaultAcl, Node, NodeId};
+use crate::overlay::node::{DefaultAcl, Node, NodeId, Place};
 use crate::overlay::view::lookup::Entry;
 use crate::overlay::view::overrides::LayerAt;
 use crate::overlay::view::seen::Seen;
@@ -180,7 +180,8 @@ impl Overlay {
         }
         let at = At::child(slot.dir, &name);
         let stat = self.meant(LayerAt::Upper, at, at.stat()?)?;
-        let node = self.made(&parent, &name, &stat);
+        let place = Place::Named(vec![(parent.clone(), name)]);
+        let node = self.made(place, &stat);
         Ok((self.enter(&node, &stat), file))
     }
 
@@ -259,14 +260,14 @@ impl Overlay {
     }
 
     /// The owner on disk of what a caller makes: EOVERFLOW where the layers cannot have it.
-    fn owner_of(&self, caller: Caller) -> Result<Owner> {
+    pub(super) fn owner_of(&self, caller: Caller) -> Result<Owner> {
         match self.disk_owner(Some(caller.uid), Some(caller.gid))? {
             (Some(uid), Some(gid)) => Ok(Owner { uid, gid }),
             _ => Err(Errno::EOVERFLOW),
         }
     }
 
-    fn maker(
+    pub(super) fn maker(
         &self,
         parent: &Arc<Node>,
         dir: &DirFd,
@@ -301,7 +302,7 @@ impl Overlay {
 const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
 
 /// Makes objects that belong to a caller from their first moment (11.5).
-struct Maker<'a> {
+pub(super) struct Maker<'a> {
     overlay: &'a Overlay,
     /// What the directory stands for where that is kept in an attribute.
     parent: Option<Stat>,
@@ -325,6 +326,17 @@ impl Maker<'_> {
         })
     }
 
+    /// Makes a file without a name.
+    pub(super) fn make_unnamed(&self, dir: &DirFd, mode: OpenMode, perm: u32) -> Result<FileFd> {
+        if let Some(parent) = &self.parent {
+            let file = dir.create_unnamed(mode, HARMLESS_FILE)?;
+            self.keep(parent, file.at(), perm, (FileType::File, Rdev::default()))?;
+            return Ok(file);
+        }
+        let make = || dir.create_unnamed(mode, self.masked(perm));
+        self.overlay.creds.acting_as(self.owner, make)
+    }
+
     /// Makes an object that stands for what is wanted. What the upper filesystem does elsewhere is done
     /// here: the group and the set-group-id bit of the directory are passed on (11.1).
     fn make_kept(
@@ -335,8 +347,6 @@ impl Maker<'_> {
         new: &New<'_>,
     ) -> Result<Option<FileFd>> {
         let inherits = parent.perm & S_ISGID != 0;
-        let gid = if inherits { parent.gid } else { self.owner.gid };
-        let uid = self.owner.uid;
         let at = At::child(dir, name);
         let plain = |mode| dir.create_file(name, mode, HARMLESS_FILE);
         let (file, perm, kind, rdev) = match new {
@@ -352,18 +362,31 @@ impl Maker<'_> {
             }
             New::Symlink { target } => {
                 dir.symlink(name, target)?;
+                let (uid, gid) = (self.owner.uid, self.group(parent));
                 self.overlay.chown_link(at, Some(uid), Some(gid))?;
                 return Ok(None);
             }
         };
-        let kept = Kept {
-            uid,
-            gid,
-            perm: perm & !self.umask,
-            kind: Some((kind, rdev.unwrap_or_default())),
-        };
-        self.overlay.keep(at, kept)?;
+        self.keep(parent, at, perm, (kind, rdev.unwrap_or_default()))?;
         Ok(file)
+    }
+
+    /// The group of what is made in a directory.
+    fn group(&self, parent: &Stat) -> u32 {
+        match parent.perm & S_ISGID != 0 {
+            true => parent.gid,
+            false => self.owner.gid,
+        }
+    }
+
+    fn keep(&self, parent: &Stat, at: At<'_>, perm: u32, kind: (FileType, Rdev)) -> Result<()> {
+        let kept = Kept {
+            uid: self.owner.uid,
+            gid: self.group(parent),
+            perm: perm & !self.umask,
+            kind: Some(kind),
+        };
+        self.overlay.keep(at, kept)
     }
 
     /// A default ACL takes the place of the umask; the upper filesystem applies it.

@@ -22,7 +22,8 @@ impl Overlay {
         if node.is_dir() {
             return Err(Errno::EPERM);
         }
-        if node.is_orphan() && (node.upper().is_none() || self.stat(&node)?.nlink == 0) {
+        let nameless = node.is_orphan() && !node.is_unnamed();
+        if nameless && (node.upper().is_none() || self.stat(&node)?.nlink == 0) {
             return Err(Errno::ENOENT);
         }
         self.work()?;

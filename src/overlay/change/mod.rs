@@ -21,6 +21,7 @@ pub mod setattr;
 pub mod slot;
 mod step;
 pub mod temp;
+pub mod tmpfile;
 mod whiteout;
 pub mod workdir;
 pub mod xattr;

@@ -14,6 +14,11 @@ use crate::sys::name::Name;
 use crate::sys::remove::remove_tree;
 use crate::sys::stat::{FileType, Rdev};
 
+const READ_WRITE: OpenMode = OpenMode {
+    write: true,
+    ..OpenMode::READ
+};
+
 /// The `work` directory inside the user's `workdir`.
 #[derive(Debug)]
 pub struct WorkDir {
@@ -68,7 +73,7 @@ impl WorkDir {
     /// # Errors
     /// Those of open.
     pub fn file(&self) -> Result<(Temp<'_>, FileFd)> {
-        match self.dir.create_unnamed(0o600) {
+        match self.dir.create_unnamed(READ_WRITE, 0o600) {
             Ok(file) => {
                 let path = file.at().open_path()?;
                 Ok((Temp::unnamed(self, path), file))
@@ -80,11 +85,7 @@ impl WorkDir {
 
     fn named_file(&self) -> Result<(Temp<'_>, FileFd)> {
         let name = self.fresh_name()?;
-        let mode = OpenMode {
-            write: true,
-            ..OpenMode::READ
-        };
-        let file = self.dir.create_file(&name, mode, 0o600)?;
+        let file = self.dir.create_file(&name, READ_WRITE, 0o600)?;
         Ok((Temp::named(self, name), file))
     }
 

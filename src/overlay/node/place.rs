@@ -13,6 +13,8 @@ pub enum Place {
     Root,
     /// Its known names; never empty. Only files that are upper or indexed can have more than one.
     Named(Vec<(Arc<Node>, Name)>),
+    /// It never had a name, and may get one (O_TMPFILE).
+    Unnamed(Arc<PathFd>),
     /// No name is left. The fd holds the upper object, if there is one.
     Orphan(Option<Arc<PathFd>>),
 }
@@ -36,15 +38,21 @@ impl Node {
         }
     }
 
-    /// Has it lost its last name?
+    /// Has it no name?
     pub fn is_orphan(&self) -> bool {
-        matches!(&*self.place.read(), Place::Orphan(_))
+        matches!(&*self.place.read(), Place::Orphan(_) | Place::Unnamed(_))
+    }
+
+    /// Has it no name, but may get one?
+    pub fn is_unnamed(&self) -> bool {
+        matches!(&*self.place.read(), Place::Unnamed(_))
     }
 
     /// The fd that holds an upper object without a name.
     pub fn orphan_fd(&self) -> Option<Arc<PathFd>> {
         match &*self.place.read() {
             Place::Orphan(fd) => fd.clone(),
+            Place::Unnamed(fd) => Some(fd.clone()),
             _ => None,
         }
     }

@@ -89,7 +89,7 @@ impl Overlay {
                 .upper
                 .as_ref()
                 .map(|upper| upper.layer.root.clone()),
-            Place::Orphan(_) => return Err(Errno::ENOENT),
+            Place::Orphan(_) | Place::Unnamed(_) => return Err(Errno::ENOENT),
             Place::Named(_) => None,
         };
         let fd = match fd {

@@ -140,12 +140,7 @@ impl Overlay {
     }
 
     /// The node of an object that was just made in the upper layer, where nothing of the name was.
-    pub(in crate::overlay) fn made(
-        &self,
-        parent: &Arc<Node>,
-        name: &Name,
-        stat: &Stat,
-    ) -> Arc<Node> {
+    pub(in crate::overlay) fn made(&self, place: Place, stat: &Stat) -> Arc<Node> {
         let node = self.table.make(real_key(stat), || NewNode {
             kind: stat.kind,
             ino: self.identity.ino(stat.dev, stat.ino),
@@ -154,7 +149,7 @@ impl Overlay {
             impure: false,
             redirect: None,
             indexed: None,
-            place: Place::Named(vec![(parent.clone(), name.clone())]),
+            place,
         });
         node.set_protection(Protection::default());
         node
