@@ -145,6 +145,8 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+const ACCESS_ACL: &str = "system.posix_acl_access";
+
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let mut wanted = InitFlags::FUSE_ASYNC_READ
@@ -575,7 +577,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -585,7 +587,13 @@ impl Filesystem for Adapter {
     ) {
         let result = run(|| {
             let mode = XattrMode::from_raw(flags)?;
-            self.overlay.setxattr(node(ino), name, value, mode)
+            self.overlay.setxattr(node(ino), name, value, mode)?;
+            // The kernel knows whether this takes the set-group-id bit, but fuser 0.18 does not pass it on.
+            if name == ACCESS_ACL && req.uid() != 0 {
+                let is_member = |group| convert::is_member(req, group);
+                self.overlay.after_set_acl(node(ino), is_member)?;
+            }
+            Ok(())
         });
         empty(result, reply);
     }

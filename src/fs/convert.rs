@@ -33,6 +33,11 @@ pub fn caller(req: &Request, umask: u32) -> Caller {
     }
 }
 
+/// Is the caller in a group?
+pub fn is_member(req: &Request, group: ShownId) -> bool {
+    req.gid() == group.0 || process::is_in_group(req.pid(), group.0)
+}
+
 /// Only the superuser of the first user namespace keeps set-id bits on a file that is cut. The kernel knows
 /// more (CAP_FSETID), but fuser 0.18 does not pass it on.
 pub fn kills_set_id(req: &Request) -> bool {

@@ -62,6 +62,16 @@ pub fn in_user_namespace() -> bool {
     !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all)
 }
 
+/// Is a group among the supplementary ones of a thread? False when the thread is gone.
+pub fn is_in_group(thread: u32, gid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    groups
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .any(|group| group.parse() == Ok(gid))
+}
+
 /// Effective user and group of this process.
 pub fn effective_ids() -> (u32, u32) {
     (

@@ -232,8 +232,8 @@ fn open(side: &mut Side, slot: usize, path: &str, flags: i32, mode: u32) -> Outc
 }
 
 fn reopen(side: &mut Side, slot: usize, from: usize, flags: i32) -> Outcome {
-    let lower = side.slots[from].as_ref().is_some_and(|s| s.lower)
-        && flags & libc::O_ACCMODE == libc::O_RDONLY;
+    let reads = flags & libc::O_ACCMODE == libc::O_RDONLY || flags & libc::O_PATH != 0;
+    let lower = side.slots[from].as_ref().is_some_and(|s| s.lower) && reads;
     let path = format!("/proc/self/fd/{}", file(side, from)?.as_raw_fd());
     let flags = (flags | libc::O_CLOEXEC | libc::O_NONBLOCK) & !(libc::O_CREAT | libc::O_EXCL);
     let fd = rustix::fs::open(path, OFlags::from_bits_retain(flags as u32), Mode::empty())?;

@@ -274,6 +274,39 @@ fn t103_sticky_directories() {
 }
 
 #[test]
+fn t104_acls_and_the_set_group_id_bit() {
+    Scenario::new(
+        "T104",
+        "an ACL set by an owner who is not in the group takes the set-group-id bit",
+    )
+    .layers(|l| {
+        for name in ["low", "member", "root"] {
+            l.lower(1)
+                .file(name, "x")
+                .owner(name, 1001, 1000)
+                .mode(name, 0o2755);
+        }
+        l.upper()
+            .dir("up")
+            .owner("up", 1001, 1000)
+            .mode("up", 0o2755);
+    })
+    .steps(|s| {
+        let acl = "system.posix_acl_access";
+        s.as_user(1001, 1001, |s| {
+            s.setx_bytes("low", acl, ACL).ok();
+            s.setx_bytes("up", acl, ACL).ok();
+        });
+        s.as_user(1001, 1000, |s| s.setx_bytes("member", acl, ACL).ok());
+        s.setx_bytes("root", acl, ACL).ok();
+        s.stat("low").is("file 0771 1001:1000 1");
+        s.stat("up").is("dir 0771 1001:1000");
+        s.stat("member").is("file 2771 1001:1000 1");
+        s.stat("root").is("file 2771 1001:1000 1");
+    });
+}
+
+#[test]
 fn t104_acls() {
     Scenario::new(
         "T104",

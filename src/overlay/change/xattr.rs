@@ -4,13 +4,17 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 
 use super::copyup::Data;
+use crate::layer::idmap::ShownId;
 use crate::layer::keys;
 use crate::overlay::Overlay;
 use crate::overlay::node::NodeId;
+use crate::overlay::view::overrides::LayerAt;
 use crate::overlay::view::xattr::xattr_name;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::stat::FileType;
 use crate::sys::xattr::XattrMode;
+
+const S_ISGID: u32 = 0o2000;
 
 impl Overlay {
     /// Sets an attribute; copies up even if setting then fails, as the kernel does.
@@ -39,6 +43,24 @@ impl Overlay {
         }
         node.set_default_acl(None);
         self.on_upper(&node, |at, _| at.set_xattr(&name, &value, mode))
+    }
+
+    /// Takes the set-group-id bit when an access ACL was set by somebody who is not in the object's group, as
+    /// posix_acl_update_mode() in the kernel does (16.2).
+    ///
+    /// # Errors
+    /// As [`Overlay::setattr`].
+    pub fn after_set_acl(&self, id: NodeId, is_member: impl FnOnce(ShownId) -> bool) -> Result<()> {
+        let attr = self.getattr(id, None)?;
+        if attr.stat.perm & S_ISGID == 0 || is_member(attr.gid) {
+            return Ok(());
+        }
+        let node = self.table.get(id)?;
+        self.on_upper(&node, |at, disk| {
+            let meant = self.meant(LayerAt::Upper, at, *disk)?;
+            let perm = meant.perm & !S_ISGID;
+            self.set_owner_and_mode(at, &meant, (None, None), Some(perm))
+        })
     }
 
     /// Removes an attribute; one that is not there is found out before anything is copied up.
