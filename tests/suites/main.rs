@@ -10,6 +10,7 @@ mod support;
 
 mod fsx;
 mod helper;
+mod peer;
 mod pjdfstest;
 mod stress;
 mod tools;
