@@ -8,6 +8,7 @@
 //! | [`layer`] | one tree on disk and the marks in it | `sys` |
 //! | [`overlay`] | the merged filesystem, a library that knows nothing of FUSE | `layer`, `sys` |
 //! | [`fs`] | FUSE: decode, call one verb of the overlay, reply | `overlay`, `layer`, `sys` |
+//! | [`store`] | layers, containers and images at rest | `layer`, `sys` |
 //! | [`cli`] | words on a terminal | all |
 //!
 //! Start reading at [`overlay`]; its module documentation has the lock order and the list of verbs.
@@ -17,5 +18,6 @@ pub mod cli;
 pub mod fs;
 pub mod layer;
 pub mod overlay;
+pub mod store;
 pub mod sync;
 pub mod sys;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::origin::Uuid;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
-use crate::sys::file::{FileFd, filesystem_type};
+use crate::sys::file::{FileFd, LockMode, filesystem_type};
 use crate::sys::stat::Stat;
 
 /// Why a directory cannot be a layer: names the option and the path.
@@ -197,7 +197,7 @@ fn claim(layer: &Layer) -> Result<FileFd, LayerError> {
         .at()
         .open_dir_file()
         .map_err(|errno| layer.error(Problem::Errno(errno)))?;
-    match dir.try_lock() {
+    match dir.try_lock(LockMode::Exclusive) {
         Ok(()) => Ok(dir),
         Err(Errno::EAGAIN) => Err(layer.error(Problem::InUse)),
         Err(errno) => Err(layer.error(Problem::Errno(errno))),

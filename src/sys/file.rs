@@ -20,6 +20,15 @@ impl AsFd for FileFd {
     }
 }
 
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// Beside others who share it.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
 /// Sizes of a filesystem, as statvfs(3) has them.
 #[derive(Clone, Copy, Debug)]
 pub struct FsStat {
@@ -262,15 +271,16 @@ impl FileFd {
         super::ffi::set_fsxattr(self.as_fd(), value)
     }
 
-    /// Takes an exclusive flock(2) without waiting; it lasts as long as the fd.
+    /// Takes a flock(2) without waiting; it lasts as long as the fd, and replaces one the fd has already.
     ///
     /// # Errors
-    /// EAGAIN when somebody else holds it.
-    pub fn try_lock(&self) -> Result<()> {
-        Ok(rustix::fs::flock(
-            self,
-            FlockOperation::NonBlockingLockExclusive,
-        )?)
+    /// EAGAIN when somebody else is in the way.
+    pub fn try_lock(&self, mode: LockMode) -> Result<()> {
+        let operation = match mode {
+            LockMode::Shared => FlockOperation::NonBlockingLockShared,
+            LockMode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        Ok(rustix::fs::flock(self, operation)?)
     }
 
     /// UUID of the filesystem.

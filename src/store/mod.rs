@@ -1,0 +1,246 @@
+//! Layers, containers and images at rest: a library that knows neither FUSE nor the command line.
+//!
+//! What does not live here: mounting (a container yields a plan of its mount, `cli` carries it out) and merging (that
+//! is [`crate::overlay`]). Read [`layout`] (what is where), [`meta`] (what is known of an object), [`staging`] (the crash
+//! rule), [`lock`], then the verbs.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | layer | a sealed tree: never changed, perhaps the parent of others |
+//! | container | a tree that changes, on a layer or on nothing |
+//! | image | a list of layers with a configuration |
+//! | content | what an object holds: a directory of its driver |
+//! | meta | what is known of an object: JSON; an object exists exactly if its meta does |
+//! | staging | where an object is put together before it is published by rename |
+//!
+//! Every verb is whole by itself: it takes the locks it needs and leaves the store consistent, wherever it is killed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub mod error;
+pub mod id;
+pub mod init;
+pub mod layout;
+pub mod lock;
+pub mod meta;
+pub mod names;
+pub mod staging;
+pub mod trash;
+
+use error::{Error, Kind, OrAt, Result, shown};
+use id::Id;
+use init::Config;
+use layout::{FORMAT, Layout};
+use lock::{Lock, LockMode};
+use meta::{ContainerMeta, DriverKind, LayerMeta, SyncPolicy, read_json};
+use names::Named;
+use staging::Staging;
+
+/// An open store. Holds no lock and no file; any number of them may be open.
+#[derive(Clone, Debug)]
+pub struct Store {
+    layout: Layout,
+    config: Config,
+    /// When changes made through this value are made to last.
+    pub sync: SyncPolicy,
+}
+
+impl Store {
+    /// Opens the store at `root`, with `run` for what does not outlive a boot.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is none, [`Kind::Unsupported`] for the format of another program version.
+    pub fn open(root: &Path, run: &Path) -> Result<Store> {
+        // Daemons and mount tables want paths that mean the same everywhere.
+        let missing = || {
+            let text = format!("no store at {} (`plyfs store init` makes one)", shown(root));
+            Error::new(Kind::NotFound, text)
+        };
+        let root = match fs::canonicalize(root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            result => result.or_at("store", root)?,
+        };
+        let layout = Layout::new(&root, run);
+        let version = match fs::read_to_string(layout.version()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            result => result.or_at("store", &layout.version())?,
+        };
+        if version.trim() != FORMAT.to_string() {
+            let version = version.trim().escape_debug();
+            let text = format!(
+                "{} has format {version}, this program knows {FORMAT}",
+                shown(&root)
+            );
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        let config = read_json(&layout.config())?.ok_or_else(|| {
+            Error::at(
+                Kind::Corrupt,
+                "damaged store: missing",
+                &layout.config(),
+                "file",
+            )
+        })?;
+        let sync = SyncPolicy::default();
+        Ok(Store {
+            layout,
+            config,
+            sync,
+        })
+    }
+
+    /// Where everything is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What was found and decided when the store was made.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Locks the whole store: shared to work in it, exclusively to remove what nobody knows.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`].
+    pub fn lock(&self, mode: LockMode) -> Result<Lock> {
+        Lock::take(&self.layout.lock(), mode)
+    }
+
+    /// A place to put an object together.
+    ///
+    /// # Errors
+    /// Those of making it, [`Kind::Busy`] while garbage is collected.
+    pub fn stage(&self) -> Result<Staging> {
+        Staging::new(self)
+    }
+
+    /// Publishes a layer whose tree is complete in `staging`. Names come after.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`] when there is a layer of that id: for one that is known by its content, use that.
+    pub fn publish_layer(&self, staging: &Staging, mut meta: LayerMeta) -> Result<LayerMeta> {
+        meta.sync = self.sync;
+        staging.write_meta("layer.json", &meta)?;
+        let content = self.layout.content(meta.driver, &meta.id);
+        let durable = self.sync != SyncPolicy::None;
+        staging.publish(self, Some(&content), &self.layout.layer(&meta.id), durable)?;
+        Ok(meta)
+    }
+
+    /// What is known of a layer.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Corrupt`].
+    pub fn layer(&self, id: &Id) -> Result<LayerMeta> {
+        let path = self.layout.layer(id).join("layer.json");
+        read_json(&path)?.ok_or_else(|| Error::new(Kind::NotFound, format!("no layer {id}")))
+    }
+
+    /// What is known of a container.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Corrupt`].
+    pub fn container(&self, id: &Id) -> Result<ContainerMeta> {
+        let path = self.layout.container(id);
+        read_json(&path)?.ok_or_else(|| Error::new(Kind::NotFound, format!("no container {id}")))
+    }
+
+    /// A layer and all below it, top-most first.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] when one is missing or they go in a circle.
+    pub fn chain(&self, top: &Id) -> Result<Vec<LayerMeta>> {
+        let mut chain = vec![self.layer(top)?];
+        while let Some(parent) = chain.last().and_then(|layer| layer.parent.clone()) {
+            let circle = chain.iter().any(|layer| layer.id == parent);
+            match self.layer(&parent) {
+                Ok(layer) if !circle => chain.push(layer),
+                Err(error) if error.kind != Kind::NotFound => return Err(error),
+                _ => {
+                    let child = chain.last().map_or(top, |layer| &layer.id);
+                    let what = if circle {
+                        "is below itself"
+                    } else {
+                        "is missing"
+                    };
+                    let text = format!("layer {parent}, the parent of {child}, {what}");
+                    return Err(Error::new(Kind::Corrupt, text));
+                }
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The tree of a layer, and of a container of driver vfs.
+    pub fn tree(&self, driver: DriverKind, id: &Id) -> PathBuf {
+        self.layout.tree(driver, id)
+    }
+
+    /// The ids of all layers, sorted.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn layers(&self) -> Result<Vec<Id>> {
+        ids_in(&self.layout.layers(), "")
+    }
+
+    /// The ids of all containers, sorted.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn containers(&self) -> Result<Vec<Id>> {
+        ids_in(&self.layout.containers(), ".json")
+    }
+
+    /// The ids of all images, sorted.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn images(&self) -> Result<Vec<Id>> {
+        ids_in(&self.layout.images(), "")
+    }
+
+    /// The layer that is meant by an id, the beginning of one, or a name.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::Invalid`] for what means several.
+    pub fn find_layer(&self, text: &str) -> Result<Id> {
+        match names::lookup(self, text)? {
+            Some(Named::Layer(id)) => Ok(id),
+            _ => names::by_beginning("layer", self.layers()?, text),
+        }
+    }
+
+    /// The container that is meant by an id or the beginning of one.
+    ///
+    /// # Errors
+    /// As [`Store::find_layer`].
+    pub fn find_container(&self, text: &str) -> Result<Id> {
+        names::by_beginning("container", self.containers()?, text)
+    }
+
+    /// The image that is meant by an id, the beginning of one, or a name.
+    ///
+    /// # Errors
+    /// As [`Store::find_layer`].
+    pub fn find_image(&self, text: &str) -> Result<Id> {
+        match names::lookup(self, text)? {
+            Some(Named::Image(id)) => Ok(id),
+            _ => names::by_beginning("image", self.images()?, text),
+        }
+    }
+}
+
+/// The ids that have a file of that ending in a directory of the store, sorted.
+fn ids_in(dir: &Path, ending: &str) -> Result<Vec<Id>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(dir).or_at("cannot read", dir)? {
+        let name = entry.or_at("cannot read", dir)?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(ending));
+        ids.extend(id.and_then(|id| Id::parse(id).ok()));
+    }
+    ids.sort();
+    Ok(ids)
+}
