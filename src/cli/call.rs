@@ -3,6 +3,7 @@
 //! | called as | meaning |
 //! |---|---|
 //! | `plyfs mount`, `umount`, `run`, `--version`, `--help` | native: clap, strict |
+//! | `plyfs store ...` and the other nouns of the store, or a flag of theirs first | the same, see `store::args` |
 //! | `plyfs [SOURCE] TARGET -o OPTS`, `plyfs -o OPTS TARGET` | mount program of an engine: compatible |
 //! | `fuse-overlayfs ...` | the same by name |
 //! | `mount.plyfs SOURCE TARGET -o OPTS` | helper of mount(8): native options, flags of mount helpers |
@@ -14,9 +15,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::failure::Failure;
+use super::store::args::{StoreOrder, is_ours};
 use crate::overlay::options::Mode;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The nouns of the store have flags and a help of their own.
+const STORE_HELP: &str =
+    "The store of layers (see `plyfs NOUN --help`):\n  store   The store as a whole";
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub enum Call {
     Unmount(UnmountOrder),
     /// Run a command in an ephemeral view.
     Run(RunOrder),
+    /// Something about the store.
+    Store(Box<StoreOrder>),
 }
 
 /// A mount that was asked for.
@@ -95,7 +103,7 @@ pub struct RunOrder {
 
 /// Merged views of layers, as Linux overlayfs makes them, in userspace.
 #[derive(Debug, Parser)]
-#[command(name = "plyfs", version, disable_help_subcommand = true)]
+#[command(name = "plyfs", version, disable_help_subcommand = true, after_help = STORE_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Verb,
@@ -149,7 +157,13 @@ pub fn parse(args: Vec<OsString>) -> Result<Call, Failure> {
         || ["--version", "-V", "--help", "-h", ""]
             .iter()
             .any(|flag| first == *flag);
-    if native {
+    if is_ours(rest) {
+        let order = StoreOrder::try_parse_from(&args);
+        explained(order).map(|order| match order {
+            Ok(order) => Call::Store(Box::new(order)),
+            Err(print) => print,
+        })
+    } else if native {
         strict(&args)
     } else {
         Loose::read(Style::Unnamed, rest)
@@ -157,24 +171,30 @@ pub fn parse(args: Vec<OsString>) -> Result<Call, Failure> {
 }
 
 fn strict(args: &[OsString]) -> Result<Call, Failure> {
-    match Cli::try_parse_from(args) {
-        Ok(cli) => Ok(match cli.command {
+    if args.len() < 2 {
+        let text = Cli::command().render_help().to_string();
+        let text = text.trim_end().to_string();
+        return Ok(Call::Print { text, code: 2 });
+    }
+    let cli = explained(Cli::try_parse_from(args))?;
+    Ok(match cli {
+        Ok(cli) => match cli.command {
             Verb::Mount(args) => Call::Mount(MountOrder::from(args)),
             Verb::Umount(order) => Call::Unmount(order),
             Verb::Run(order) => Call::Run(order),
-        }),
-        Err(error) if error.exit_code() == 0 => Ok(Call::Print {
+        },
+        Err(print) => print,
+    })
+}
+
+/// What clap makes of the arguments; the inner error is a text that was asked for.
+fn explained<T>(parsed: Result<T, clap::Error>) -> Result<Result<T, Call>, Failure> {
+    match parsed {
+        Ok(parsed) => Ok(Ok(parsed)),
+        Err(error) if error.exit_code() == 0 => Ok(Err(Call::Print {
             text: error.render().to_string().trim_end().to_string(),
             code: 0,
-        }),
-        Err(_) if args.len() < 2 => Ok(Call::Print {
-            text: Cli::command()
-                .render_help()
-                .to_string()
-                .trim_end()
-                .to_string(),
-            code: 2,
-        }),
+        })),
         Err(error) => {
             // clap explains in paragraphs; the first says what is wrong.
             let text = error.render().to_string();

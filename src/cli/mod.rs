@@ -1,7 +1,7 @@
 //! Words on a terminal: the only room that prints, exits, and knows clap.
 //!
 //! What does not live here: anything about layers or FUSE. Read [`call`] first (which of the ways to call this
-//! program is it?), then one file per subcommand: [`mount`], [`unmount`], [`run`].
+//! program is it?), then one file per subcommand: [`mount`], [`unmount`], [`run`]; [`store`] has the verbs of the store.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ pub mod logging;
 pub mod mount;
 pub mod run;
 pub mod scratch;
+pub mod store;
 pub mod unmount;
 pub mod view;
 
@@ -33,6 +34,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(Call::Mount(order)) => mount::mount(order),
         Ok(Call::Unmount(order)) => unmount::unmount(&order),
         Ok(Call::Run(order)) => run::run(order),
+        Ok(Call::Store(order)) => store::run(*order),
         Err(failure) => Err(failure),
     };
     match outcome {

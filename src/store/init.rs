@@ -59,6 +59,14 @@ pub enum Marks {
 }
 
 impl Marks {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Marks::Trusted => "trusted",
+            Marks::User => "user",
+        }
+    }
+
     /// As the layer room has it.
     pub fn namespace(self) -> Namespace {
         match self {

@@ -1,0 +1,91 @@
+//! `plyfs store|layer|container ...`: the verbs of the store as words on a terminal.
+//!
+//! Invariant: stdout carries what was asked for and nothing else (an id, a path, a table, JSON); remarks go to stderr;
+//! the exit code is that of [`crate::store::error::Kind`]. Read [`args`] first, then one file per noun.
+
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use super::logging::{self, Sink};
+use crate::store::Store;
+use crate::store::error::Error;
+use crate::sys::process;
+
+pub mod admin;
+pub mod args;
+pub mod output;
+
+use args::{Globals, Noun, StoreOrder};
+
+/// Does what was asked for.
+///
+/// # Errors
+/// One line and the code of its kind.
+pub fn run(order: StoreOrder) -> Result<u8, Failure> {
+    logging::start(Sink::Stderr, false);
+    // Objects of the store have the modes they are given, and deep trees need many open directories.
+    process::clear_umask();
+    process::raise_file_limit().unwrap_or_else(|errno| log::warn!("file limit: {errno}"));
+    let globals = order.globals;
+    match order.noun {
+        Noun::Store(verb) => admin::run(&globals, verb),
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::new(error.kind.code(), error)
+    }
+}
+
+impl Globals {
+    /// Opens the store that is meant.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open(&self) -> Result<Store, Failure> {
+        let mut store = Store::open(&self.root_dir()?, &self.run_dir()?)?;
+        store.sync = self.sync.policy();
+        Ok(store)
+    }
+
+    /// The store that was named, or the user's own.
+    ///
+    /// # Errors
+    /// When there is neither a name nor a home.
+    pub fn root_dir(&self) -> Result<PathBuf, Failure> {
+        if let Some(root) = &self.root {
+            return Ok(root.clone());
+        }
+        if process::effective_ids().0 == 0 {
+            return Ok("/var/lib/plyfs".into());
+        }
+        let data = env_dir("XDG_DATA_HOME");
+        let data = data.or_else(|| Some(env_dir("HOME")?.join(".local/share")));
+        let none = "where is the store? Neither --root nor XDG_DATA_HOME nor HOME is set";
+        Ok(data.ok_or_else(|| Failure::usage(none))?.join("plyfs"))
+    }
+
+    /// For what does not outlive a boot.
+    ///
+    /// # Errors
+    /// As [`Globals::root_dir`].
+    pub fn run_dir(&self) -> Result<PathBuf, Failure> {
+        if let Some(run) = &self.run {
+            return Ok(run.clone());
+        }
+        if process::effective_ids().0 == 0 {
+            return Ok("/run/plyfs".into());
+        }
+        match env_dir("XDG_RUNTIME_DIR") {
+            Some(dir) => Ok(dir.join("plyfs")),
+            None => Ok(self.root_dir()?.join("run")),
+        }
+    }
+}
+
+/// A directory that the environment names; relative ones do not count, as the XDG specification has it.
+fn env_dir(variable: &str) -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os(variable)?);
+    Path::is_absolute(&dir).then_some(dir)
+}
