@@ -98,6 +98,13 @@ pub fn is_private(name: &CStr) -> bool {
     }
 }
 
+/// Does an attribute say what a layer means? Not if it is about the one mount whose upper the layer was: numbers,
+/// links and the lower objects that its own were copied up from.
+pub fn is_lasting(name: &CStr) -> bool {
+    const PASSING: [&[u8]; 5] = [b"origin", b"impure", b"nlink", b"upper", b"uuid"];
+    !split(name.to_bytes()).is_some_and(|(_, rest)| PASSING.contains(&rest))
+}
+
 /// How a name on disk shows through the mount; `None` for our own marks.
 pub fn shown(name: &CStr) -> Option<Cow<'_, CStr>> {
     if is_private(name) {
@@ -156,6 +163,19 @@ mod tests {
             assert!(!is_private(plain));
             assert_eq!(shown(plain).as_deref(), Some(plain));
             assert_eq!(on_disk(plain).as_deref(), Ok(plain));
+        }
+    }
+
+    #[test]
+    fn marks_of_one_mount_do_not_last() {
+        assert!(!is_lasting(c"trusted.overlay.origin") && !is_lasting(c"user.overlay.impure"));
+        for lasting in [
+            c"trusted.overlay.opaque",
+            c"user.overlay.overlay.origin",
+            c"user.fuseoverlayfs.opaque",
+            c"user.origin",
+        ] {
+            assert!(is_lasting(lasting));
         }
     }
 

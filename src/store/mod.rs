@@ -17,16 +17,26 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+pub mod check;
+pub mod containers;
+pub mod driver;
+pub mod drivers;
 pub mod error;
+pub mod gc;
 pub mod id;
 pub mod init;
+pub mod layers;
 pub mod layout;
 pub mod lock;
 pub mod meta;
 pub mod names;
 pub mod staging;
 pub mod trash;
+pub mod treecopy;
+pub mod usage;
 
 use error::{Error, Kind, OrAt, Result, shown};
 use id::Id;
@@ -44,6 +54,7 @@ pub struct Store {
     config: Config,
     /// When changes made through this value are made to last.
     pub sync: SyncPolicy,
+    cancel: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -83,10 +94,12 @@ impl Store {
             )
         })?;
         let sync = SyncPolicy::default();
+        let cancel = Arc::default();
         Ok(Store {
             layout,
             config,
             sync,
+            cancel,
         })
     }
 
@@ -98,6 +111,11 @@ impl Store {
     /// What was found and decided when the store was made.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Set by anybody, it ends what takes long: with an error, and the store as it was.
+    pub fn cancel(&self) -> &Arc<AtomicBool> {
+        &self.cancel
     }
 
     /// Locks the whole store: shared to work in it, exclusively to remove what nobody knows.

@@ -25,12 +25,19 @@ pub struct Staging {
     /// Says that the maker lives.
     _alive: Lock,
     /// No garbage is collected meanwhile.
-    _store: Lock,
+    _store: Option<Lock>,
 }
 
 impl Staging {
     pub(super) fn new(store: &Store) -> Result<Staging> {
         let shared = store.lock(LockMode::Shared)?;
+        let mut staging = Staging::in_locked(store)?;
+        staging._store = Some(shared);
+        Ok(staging)
+    }
+
+    /// For a caller who has locked the store.
+    pub(super) fn in_locked(store: &Store) -> Result<Staging> {
         let name = format!("{}-{}", std::process::id(), random_hex(8)?);
         let dir = store.layout().tmp().join(name);
         let lock = dir.join("lock");
@@ -38,7 +45,7 @@ impl Staging {
         fs::File::create_new(&lock).or_at("cannot make", &lock)?;
         Ok(Staging {
             _alive: Lock::take(&lock, LockMode::Exclusive)?,
-            _store: shared,
+            _store: None,
             dir,
         })
     }

@@ -16,6 +16,14 @@ impl FileFd {
         if size == 0 || self.clone_to(to).is_ok() {
             return Ok(());
         }
+        self.copy_stretches_to(to, size)
+    }
+
+    /// As [`FileFd::copy_data_to`], for two files that cannot share blocks.
+    ///
+    /// # Errors
+    /// Those of reading and writing; `to` is then of no use.
+    pub fn copy_stretches_to(&self, to: &FileFd, size: u64) -> Result<()> {
         let mut by_hand = Vec::new();
         let mut offset = 0;
         while offset < size {

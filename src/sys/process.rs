@@ -49,6 +49,15 @@ pub fn clear_umask() {
     UMASK_BEFORE.get_or_init(|| before);
 }
 
+/// The umask of this process, where the kernel tells without changing it (since 4.7).
+pub fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
+}
+
 /// Whether this process may mount, in its own user namespace.
 pub fn may_mount() -> bool {
     rustix::thread::capabilities(None)

@@ -10,6 +10,7 @@ use rustix::fs::XattrFlags;
 
 use super::at::{At, Target};
 use super::errno::{Errno, Result};
+use super::file::FileFd;
 use super::{ffi, proc_fd};
 
 /// Largest value and largest list the kernel hands out (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
@@ -208,6 +209,20 @@ impl<'a> At<'a> {
         } else {
             rustix::fs::llistxattr(&*path, list)?
         })
+    }
+}
+
+impl FileFd {
+    /// Has the file attributes at all? Asks the open file itself, which is the quickest way.
+    ///
+    /// # Errors
+    /// Those of flistxattr.
+    pub fn has_xattrs(&self) -> Result<bool> {
+        match rustix::fs::flistxattr_query(self) {
+            Ok(bytes) => Ok(bytes > 0),
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 

@@ -23,8 +23,7 @@ use args::{Globals, Noun, StoreOrder};
 /// One line and the code of its kind.
 pub fn run(order: StoreOrder) -> Result<u8, Failure> {
     logging::start(Sink::Stderr, false);
-    // Objects of the store have the modes they are given, and deep trees need many open directories.
-    process::clear_umask();
+    // Deep trees need many open directories.
     process::raise_file_limit().unwrap_or_else(|errno| log::warn!("file limit: {errno}"));
     let globals = order.globals;
     match order.noun {

@@ -1,0 +1,148 @@
+//! Checking a store: is everything there that its objects need? Garbage is no damage. Repairing removes what is known of
+//! objects that are not there any more, and names that lead nowhere; it never removes anything that is there.
+
+use std::fs;
+
+use serde::Serialize;
+
+use super::Store;
+use super::driver::driver;
+use super::error::{Kind, Result};
+use super::gc::Garbage;
+use super::id::Id;
+use super::lock::LockMode;
+use super::meta::{ContainerMeta, LayerMeta};
+use super::staging::is_there;
+use super::trash;
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What is wrong.
+    pub damage: Vec<Damage>,
+    /// What `store gc` would remove and finish.
+    pub garbage: Garbage,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The object: `layer ID`.
+    pub object: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// It was repaired.
+    pub repaired: bool,
+}
+
+impl Store {
+    /// Looks at every object; with `repair`, does what can be done without losing anything.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] while anybody works in the store.
+    pub fn check(&self, repair: bool) -> Result<Report> {
+        let mut report = Report::default();
+        if repair {
+            report.garbage = self.gc()?;
+        }
+        let _alone = self.lock(LockMode::Exclusive)?;
+        if !repair {
+            report.garbage.paths = self.find_garbage()?;
+            let interrupted = self.interrupted()?.into_iter();
+            report.garbage.settled = interrupted.map(|(container, _)| container.id).collect();
+        }
+        for id in self.layers()? {
+            let found = self.check_layer(&id, repair)?;
+            report.damage.extend(found);
+        }
+        for id in self.containers()? {
+            let found = self.check_container(&id, repair)?;
+            report.damage.extend(found);
+        }
+        Ok(report)
+    }
+
+    fn check_layer(&self, id: &Id, repair: bool) -> Result<Option<Damage>> {
+        let damage = |what: String, repaired| {
+            let object = format!("layer {id}");
+            Ok(Some(Damage {
+                object,
+                what,
+                repaired,
+            }))
+        };
+        let meta: LayerMeta = match self.layer(id) {
+            Ok(meta) => meta,
+            Err(error) if matches!(error.kind, Kind::Corrupt | Kind::NotFound) => {
+                return damage(error.to_string(), false);
+            }
+            Err(error) => return Err(error),
+        };
+        if meta.id != *id {
+            return damage(format!("its layer.json says it is {}", meta.id), false);
+        }
+        if !is_there(&self.tree(meta.driver, id))? {
+            // Nothing of it is left but what was known of it.
+            let repaired = repair && self.users_of(id)?.is_empty();
+            if repaired {
+                trash::discard(self, &self.layout().layer(id))?;
+            }
+            return damage("its tree is missing".into(), repaired);
+        }
+        match self.chain(id) {
+            Err(error) if error.kind == Kind::Corrupt => damage(error.to_string(), false),
+            result => result.map(|_| None),
+        }
+    }
+
+    fn check_container(&self, id: &Id, repair: bool) -> Result<Option<Damage>> {
+        let damage = |what: String, repaired| {
+            let object = format!("container {id}");
+            Ok(Some(Damage {
+                object,
+                what,
+                repaired,
+            }))
+        };
+        let meta: ContainerMeta = match self.container(id) {
+            Ok(meta) => meta,
+            Err(error) if error.kind == Kind::Corrupt => return damage(error.to_string(), false),
+            Err(error) => return Err(error),
+        };
+        let content = self.layout().content(meta.driver, id);
+        let interrupted = self
+            .interrupted()?
+            .iter()
+            .any(|(container, _)| container.id == *id);
+        if interrupted {
+            return Ok(None);
+        }
+        if !is_there(&content)? {
+            if repair {
+                trash::discard(self, &self.layout().container(id))?;
+            }
+            return damage("its content is missing".into(), repair);
+        }
+        for part in driver(meta.driver).parts() {
+            if !is_there(&content.join(part))? {
+                return damage(format!("its {part} is missing"), false);
+            }
+        }
+        let layer = meta.layer.as_ref();
+        if let Ok(text) = fs::read_to_string(content.join("lower-id"))
+            && text.trim() != layer.map_or("", Id::as_str)
+        {
+            return damage(
+                format!("its lower-id says {}", text.trim().escape_debug()),
+                false,
+            );
+        }
+        match layer.map(|layer| self.chain(layer)) {
+            Some(Err(error)) if matches!(error.kind, Kind::Corrupt | Kind::NotFound) => {
+                damage(error.to_string(), false)
+            }
+            Some(Err(error)) => Err(error),
+            _ => Ok(None),
+        }
+    }
+}

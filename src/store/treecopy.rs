@@ -1,0 +1,399 @@
+//! Copying a whole tree: everything that is in it, by as many threads as help, without a path at run time.
+//!
+//! | what | how |
+//! |---|---|
+//! | data | shared blocks; else inside the kernel; else by hand. Holes stay holes |
+//! | names of one file | stay names of one file |
+//! | owner, mode, times, attributes, ACLs, devices, fifos, sockets | kept |
+//!
+//! The work is a stack of directories, so that what is open at a time grows with the depth of the tree and not with its
+//! size. A large directory is cut into batches. The metadata of a directory is set when its last entry is there.
+//!
+//! [`Way::Onto`] puts a layer onto the tree of the layers below it: what is in the way is replaced, whiteouts and opaque
+//! directories take effect, and no mark is left.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::error::{Error, Kind, Result};
+use super::meta::Size;
+use crate::sys::dir::DirFd;
+use crate::sys::errno::{self, Errno};
+use crate::sys::name::Name;
+use crate::sys::process;
+use crate::sys::stat::{FileType, Stat};
+
+mod object;
+#[cfg(test)]
+mod tests;
+
+/// More threads than this only wait for each other.
+const THREADS_MAX: usize = 4;
+/// Entries of one directory that one thread takes at a time.
+const BATCH_ENTRIES: usize = 256;
+
+/// What is in the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing: everything is copied as it is.
+    Fresh,
+    /// The layers below.
+    Onto,
+}
+
+/// How a tree is copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// What is in the target.
+    pub way: Way,
+    /// Which attributes go along.
+    pub attributes: fn(&CStr) -> bool,
+    /// Set by somebody else when the copy shall end early.
+    pub cancel: &'a AtomicBool,
+}
+
+/// What was copied, and what could not be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// How much.
+    pub size: Size,
+    /// Files share their blocks with the source.
+    pub reflink: bool,
+    /// Objects that belong to this user now, who may not give them away.
+    pub owners_lost: u64,
+    /// Attributes that the filesystem cannot hold or this user may not set.
+    pub attributes_lost: u64,
+}
+
+/// Copies what is in `from`, and the metadata of `from` itself, to the directory `to`.
+///
+/// # Errors
+/// The first failure, with the path in the tree; `to` is then of no use. [`Kind::Unsupported`] for a layer that cannot
+/// be put onto others because its marks lead elsewhere.
+pub fn copy_tree(from: &DirFd, to: &DirFd, rules: Rules<'_>) -> Result<Copied> {
+    let job = Job::new(to, rules).map_err(|errno| failed(&Trail::top(), errno))?;
+    job.start(from, to)
+        .map_err(|errno| failed(&Trail::top(), errno))?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 1..threads.clamp(2, THREADS_MAX) {
+            scope.spawn(|| job.work());
+        }
+        job.work();
+    });
+    let counts = &job.counts;
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let copied = Copied {
+        size: Size {
+            bytes: read(&counts.bytes),
+            entries: read(&counts.entries),
+        },
+        reflink: job.reflink.load(Ordering::Relaxed) == REFLINK,
+        owners_lost: read(&counts.owners_lost),
+        attributes_lost: read(&counts.attributes_lost),
+    };
+    match job.stack.into_inner().failure {
+        Some(error) => Err(error),
+        None => Ok(copied),
+    }
+}
+
+/// Gives the empty directory `to` the metadata of `from`.
+///
+/// # Errors
+/// Those of writing.
+pub fn dress(from: &DirFd, to: &DirFd, rules: Rules<'_>) -> Result<()> {
+    let dressed = Job::new(to, rules).and_then(|job| job.finish_dir(&Dir::top(from, to)?));
+    dressed.map_err(|errno| failed(&Trail::top(), errno))
+}
+
+/// Whether blocks can be shared is found out with the first file.
+const REFLINK_UNKNOWN: u8 = 0;
+const REFLINK: u8 = 1;
+const REFLINK_NOT: u8 = 2;
+
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    owners_lost: AtomicU64,
+    attributes_lost: AtomicU64,
+}
+
+/// One copy of a tree.
+struct Job<'a> {
+    rules: Rules<'a>,
+    stack: Mutex<Stack>,
+    /// Something was put on the stack, or the work is over.
+    news: Condvar,
+    target: DirFd,
+    target_stat: Stat,
+    /// A new object has the mode it is made with, less the umask, and belongs to `ids`.
+    obedient: bool,
+    umask: u32,
+    ids: (u32, u32),
+    reflink: AtomicU8,
+    counts: Counts,
+    /// By device and inode number. The lock of a group is held while its first copy is made.
+    links: Mutex<HashMap<(u64, u64), Arc<Group>>>,
+}
+
+#[derive(Default)]
+struct Stack {
+    todo: Vec<Task>,
+    /// Threads that are working, and so may put more on the stack.
+    busy: usize,
+    failure: Option<Error>,
+}
+
+enum Task {
+    /// A directory whose copy has been made and is empty, or the top.
+    Enter(Arc<Dir>, Name),
+    /// Some entries of a directory.
+    Batch(Arc<Dir>, Vec<Entry>),
+}
+
+struct Entry {
+    name: Name,
+    kind: Option<FileType>,
+}
+
+/// A directory that is being copied.
+struct Dir {
+    trail: Arc<Trail>,
+    from: DirFd,
+    to: DirFd,
+    stat: Stat,
+    /// Batches that are not done.
+    batches: AtomicUsize,
+}
+
+/// A file with several names: where its first copy is.
+type Group = Mutex<Option<Place>>;
+
+/// The way to a directory, for messages and for links to what is in it. Holds no fd.
+struct Trail {
+    above: Option<(Arc<Trail>, Name)>,
+}
+
+/// Where a copy of a file is.
+struct Place {
+    dir: Arc<Trail>,
+    name: Name,
+}
+
+impl Trail {
+    fn top() -> Arc<Trail> {
+        Arc::new(Trail { above: None })
+    }
+
+    fn names(&self) -> Vec<&Name> {
+        let mut names = Vec::new();
+        let mut at = self;
+        while let Some((above, name)) = &at.above {
+            names.push(name);
+            at = above;
+        }
+        names.reverse();
+        names
+    }
+}
+
+impl Drop for Trail {
+    /// Without recursion: trees may be deeper than a thread's stack.
+    fn drop(&mut self) {
+        let mut next = self.above.take();
+        while let Some((above, _)) = next {
+            next = Arc::into_inner(above).and_then(|mut trail| trail.above.take());
+        }
+    }
+}
+
+impl Dir {
+    fn top(from: &DirFd, to: &DirFd) -> errno::Result<Dir> {
+        Ok(Dir {
+            trail: Trail::top(),
+            from: from.try_clone()?,
+            to: to.try_clone()?,
+            stat: from.stat()?,
+            batches: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl<'a> Job<'a> {
+    fn new(to: &DirFd, rules: Rules<'a>) -> errno::Result<Job<'a>> {
+        let target_stat = to.stat()?;
+        let inherits = to.at().get_xattr(c"system.posix_acl_default")?.is_some();
+        let set_gid = target_stat.perm & 0o2000 != 0;
+        Ok(Job {
+            rules,
+            stack: Mutex::default(),
+            news: Condvar::new(),
+            target: to.try_clone()?,
+            target_stat,
+            obedient: rules.way == Way::Fresh && !inherits && !set_gid,
+            umask: process::umask().unwrap_or(0o777),
+            ids: process::effective_ids(),
+            reflink: AtomicU8::new(REFLINK_UNKNOWN),
+            counts: Counts::default(),
+            links: Mutex::default(),
+        })
+    }
+
+    fn start(&self, from: &DirFd, to: &DirFd) -> errno::Result<()> {
+        let mut todo = Vec::new();
+        self.list(Arc::new(Dir::top(from, to)?), &mut todo)?;
+        self.stack.lock().todo = todo;
+        Ok(())
+    }
+
+    /// What one thread does: takes tasks until there are none and nobody can make more.
+    fn work(&self) {
+        let mut buffer = vec![0; object::SMALL_BYTES];
+        let mut made = Vec::new();
+        let mut stack = self.stack.lock();
+        loop {
+            if stack.failure.is_some() || (stack.todo.is_empty() && stack.busy == 0) {
+                self.news.notify_all();
+                return;
+            }
+            let Some(task) = stack.todo.pop() else {
+                self.news.wait(&mut stack);
+                continue;
+            };
+            stack.busy += 1;
+            drop(stack);
+            let done = match self.rules.cancel.load(Ordering::Relaxed) {
+                true => Err(Error::new(Kind::Other, "interrupted")),
+                false => self.one(task, &mut made, &mut buffer),
+            };
+            stack = self.stack.lock();
+            stack.busy -= 1;
+            if let Err(error) = done {
+                stack.failure.get_or_insert(error);
+            }
+            stack.todo.append(&mut made);
+            self.news.notify_all();
+        }
+    }
+
+    fn one(&self, task: Task, made: &mut Vec<Task>, buffer: &mut [u8]) -> Result<()> {
+        match task {
+            Task::Enter(parent, name) => {
+                let trail = Arc::new(Trail {
+                    above: Some((Arc::clone(&parent.trail), name.clone())),
+                });
+                self.enter(&parent, &name, &trail, made)
+                    .map_err(|errno| failed(&trail, errno))
+            }
+            Task::Batch(dir, entries) => {
+                for entry in entries {
+                    self.copy(&dir, &entry, made, buffer)
+                        .map_err(|failure| failure.named(&dir.trail, &entry.name))?;
+                }
+                self.end_batch(&dir)
+                    .map_err(|errno| failed(&dir.trail, errno))
+            }
+        }
+    }
+
+    fn enter(
+        &self,
+        parent: &Dir,
+        name: &Name,
+        trail: &Arc<Trail>,
+        made: &mut Vec<Task>,
+    ) -> errno::Result<()> {
+        let from = parent.from.open_dir(name)?;
+        let stat = from.stat()?;
+        if (stat.dev, stat.ino) == (self.target_stat.dev, self.target_stat.ino) {
+            // A tree cannot be copied into itself; as rename(2) has it.
+            return Err(Errno::EINVAL);
+        }
+        let dir = Dir {
+            trail: Arc::clone(trail),
+            from,
+            to: parent.to.open_dir(name)?,
+            stat,
+            batches: AtomicUsize::new(0),
+        };
+        self.list(Arc::new(dir), made)
+    }
+
+    /// Puts the entries of a directory on the stack.
+    fn list(&self, dir: Arc<Dir>, made: &mut Vec<Task>) -> errno::Result<()> {
+        let mut entries = Vec::new();
+        dir.from.at().open_dir_file()?.for_each_entry(|entry| {
+            entries.push(Entry {
+                name: Name::new(entry.name)?,
+                kind: entry.kind,
+            });
+            Ok(())
+        })?;
+        dir.batches.store(
+            entries.len().div_ceil(BATCH_ENTRIES).max(1),
+            Ordering::Relaxed,
+        );
+        if entries.is_empty() {
+            return self.end_batch(&dir);
+        }
+        while !entries.is_empty() {
+            let rest = entries.split_off(entries.len().min(BATCH_ENTRIES));
+            let batch = std::mem::replace(&mut entries, rest);
+            made.push(Task::Batch(Arc::clone(&dir), batch));
+        }
+        Ok(())
+    }
+
+    /// The last batch of a directory completes it. That its subdirectories are still being filled changes nothing in
+    /// the directory itself.
+    fn end_batch(&self, dir: &Dir) -> errno::Result<()> {
+        if dir.batches.fetch_sub(1, Ordering::AcqRel) == 1 {
+            return self.finish_dir(dir);
+        }
+        Ok(())
+    }
+}
+
+/// Why one object was not copied.
+enum Failure {
+    Errno(Errno),
+    Words(Kind, &'static str),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Failure {
+        Failure::Errno(errno)
+    }
+}
+
+impl Failure {
+    fn named(self, dir: &Arc<Trail>, name: &Name) -> Error {
+        let above = Some((Arc::clone(dir), name.clone()));
+        let trail = Trail { above };
+        match self {
+            Failure::Errno(errno) => failed(&trail, errno),
+            Failure::Words(kind, words) => Error::at(kind, "cannot copy", &path(&trail), words),
+        }
+    }
+}
+
+fn failed(trail: &Trail, errno: Errno) -> Error {
+    Error::at(Kind::Other, "cannot copy", &path(trail), errno)
+}
+
+fn path(trail: &Trail) -> PathBuf {
+    let names = trail.names();
+    let bytes: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+    match bytes.is_empty() {
+        true => PathBuf::from("."),
+        false => std::ffi::OsString::from_vec(bytes.join(&b'/')).into(),
+    }
+}
