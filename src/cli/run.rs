@@ -76,7 +76,7 @@ fn in_scratch(order: &RunOrder, scratch: &Scratch) -> Result<u8, Failure> {
         words.push(OsString::from("volatile"));
     }
     words.extend_from_slice(&order.options);
-    words.push(directories(&order.lower, &upper, &work));
+    words.push(directories(&order.lower, Some((&upper, &work))));
     let parsed = parse(Mode::Native, &words)?;
     if order.upper.is_none() {
         dress_root(&upper, &parsed.options.lower[0]);
@@ -104,8 +104,8 @@ fn dress_root(upper: &Path, lower: &Path) {
     }
 }
 
-/// `lowerdir=..,upperdir=..,workdir=..` with everything escaped.
-fn directories(lower: &[PathBuf], upper: &Path, work: &Path) -> OsString {
+/// `lowerdir=..,upperdir=..,workdir=..` with everything escaped; upper and work directory if there are any.
+pub(super) fn directories(lower: &[PathBuf], changes: Option<(&Path, &Path)>) -> OsString {
     let mut words = b"lowerdir=".to_vec();
     for (i, dir) in lower.iter().enumerate() {
         if i > 0 {
@@ -113,7 +113,8 @@ fn directories(lower: &[PathBuf], upper: &Path, work: &Path) -> OsString {
         }
         push_escaped(&mut words, dir.as_os_str());
     }
-    for (word, dir) in [("upperdir", upper), ("workdir", work)] {
+    let changes = changes.map(|(upper, work)| [("upperdir", upper), ("workdir", work)]);
+    for (word, dir) in changes.into_iter().flatten() {
         words.extend_from_slice(format!(",{word}=").as_bytes());
         push_escaped(&mut words, dir.as_os_str());
     }
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn odd_directory_names_survive_the_option_string() {
         let odd = [r"/a,b:c\d", "/\"q\"", r"/e\,f"].map(PathBuf::from);
-        let words = directories(&odd, &odd[0], &odd[1]);
+        let words = directories(&odd, Some((&odd[0], &odd[1])));
         let parsed = parse(Mode::Native, &[words]).unwrap();
         assert_eq!(parsed.options.lower, odd);
         let dirs = parsed.options.upper.unwrap();

@@ -184,8 +184,12 @@ impl Store {
         self.remove_object(&self.layout().container(id), &content)
     }
 
-    /// Nobody changes it just now, as far as one can see: it is not mounted here, and no plyfs elsewhere has its upper.
-    fn check_at_rest(&self, container: &ContainerMeta) -> Result<()> {
+    /// Refuses a container that somebody may change just now, as far as one can see: it is mounted here, or a plyfs
+    /// elsewhere has its upper.
+    ///
+    /// # Errors
+    /// [`Kind::Precondition`], [`Kind::Busy`].
+    pub fn check_at_rest(&self, container: &ContainerMeta) -> Result<()> {
         let id = &container.id;
         if self.mounted(container)?.is_some() {
             let text = format!("container {id} is mounted (`plyfs container unmount`)");

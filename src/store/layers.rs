@@ -172,21 +172,17 @@ impl Store {
     /// [`Kind::Corrupt`] when that cannot be known.
     pub fn users_of(&self, layer: &Id) -> Result<Users> {
         let mut users = Users::default();
-        for id in self.layers()? {
-            match self.layer(&id) {
-                Ok(meta) if meta.parent.as_ref() == Some(layer) => users.layers.push(id),
-                // It was removed meanwhile.
-                Err(error) if error.kind != Kind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        for id in self.containers()? {
-            match self.container(&id) {
-                Ok(meta) if meta.layer.as_ref() == Some(layer) => users.containers.push(id),
-                Err(error) if error.kind != Kind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+        let stands = |below: &Option<Id>| below.as_ref() == Some(layer);
+        let layers = self.all_layers()?.into_iter();
+        users.layers = layers
+            .filter(|meta| stands(&meta.parent))
+            .map(|meta| meta.id)
+            .collect();
+        let containers = self.all_containers()?.into_iter();
+        users.containers = containers
+            .filter(|meta| stands(&meta.layer))
+            .map(|meta| meta.id)
+            .collect();
         for id in self.images()? {
             let image: Option<ImageLayers> =
                 read_json(&self.layout().image(&id).join("image.json"))?;

@@ -212,6 +212,22 @@ impl Store {
         ids_in(&self.layout.containers(), ".json")
     }
 
+    /// All layers, in the order of their ids.
+    ///
+    /// # Errors
+    /// As [`Store::layer`].
+    pub fn all_layers(&self) -> Result<Vec<LayerMeta>> {
+        all(self.layers()?, |id| self.layer(id))
+    }
+
+    /// All containers, in the order of their ids.
+    ///
+    /// # Errors
+    /// As [`Store::container`].
+    pub fn all_containers(&self) -> Result<Vec<ContainerMeta>> {
+        all(self.containers()?, |id| self.container(id))
+    }
+
     /// The ids of all images, sorted.
     ///
     /// # Errors
@@ -249,6 +265,18 @@ impl Store {
             _ => names::by_beginning("image", self.images()?, text),
         }
     }
+}
+
+/// What is known of each; one that was removed meanwhile is left out.
+fn all<T>(ids: Vec<Id>, read: impl Fn(&Id) -> Result<T>) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    for id in ids {
+        match read(&id) {
+            Err(error) if error.kind == Kind::NotFound => {}
+            result => found.push(result?),
+        }
+    }
+    Ok(found)
 }
 
 /// The ids that have a file of that ending in a directory of the store, sorted.

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod mount;
 pub mod mountinfo;
 pub mod name;
+pub mod overlayfs;
 pub mod proc_fd;
 pub mod process;
 pub mod remove;

@@ -3,10 +3,14 @@
 use serde_json::json;
 
 use super::args::{Globals, StoreVerb};
-use super::output::say;
+use super::output::{say, table};
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
+use crate::store::check::Damage;
+use crate::store::driver::driver;
+use crate::store::error::Kind;
 use crate::store::meta::DriverKind;
+use crate::store::usage::Usage;
 
 /// Does what was asked for.
 ///
@@ -16,6 +20,9 @@ pub fn run(globals: &Globals, verb: StoreVerb) -> Result<u8, Failure> {
     match verb {
         StoreVerb::Init => init(globals),
         StoreVerb::Info => info(globals),
+        StoreVerb::Du => du(globals),
+        StoreVerb::Check { repair } => check(globals, repair),
+        StoreVerb::Gc { dry_run } => gc(globals, dry_run),
     }
 }
 
@@ -55,5 +62,62 @@ fn info(globals: &Globals) -> Result<u8, Failure> {
             can(features.copy_file_range),
             can(features.whiteout_device),
         )
+    })
+}
+
+fn du(globals: &Globals) -> Result<u8, Failure> {
+    let store = globals.open()?;
+    let (mut layers, mut containers) = (Usage::default(), Usage::default());
+    for layer in store.all_layers()? {
+        layers = layers.plus(Usage::of(&store.tree(layer.driver, &layer.id))?);
+    }
+    for container in store.all_containers()? {
+        let changes = driver(container.driver).changes(store.layout(), &container.id);
+        containers = containers.plus(Usage::of(&changes)?);
+    }
+    let value = json!({ "layers": layers, "containers": containers });
+    say(globals, &value, || {
+        let row = |word: &str, usage: Usage| {
+            let counts = [usage.bytes, usage.disk, usage.entries].map(|count| count.to_string());
+            [vec![word.to_string()], counts.to_vec()].concat()
+        };
+        let rows = [row("layers", layers), row("containers", containers)];
+        table(&["what", "bytes", "disk", "entries"], &rows)
+    })
+}
+
+fn check(globals: &Globals, repair: bool) -> Result<u8, Failure> {
+    let store = globals.open()?;
+    let report = store.check(repair)?;
+    say(globals, &report, || {
+        let line = |damage: &Damage| {
+            let done = if damage.repaired { " (repaired)" } else { "" };
+            format!("{}: {}{done}", damage.object, damage.what)
+        };
+        let lines: Vec<String> = report.damage.iter().map(line).collect();
+        lines.join("\n")
+    })?;
+    let garbage = &report.garbage;
+    let clean = garbage.paths.is_empty() && garbage.settled.is_empty();
+    if !repair && !globals.quiet && !clean {
+        eprintln!(
+            "plyfs: a crash left something behind, nothing is lost (`plyfs store gc` cleans up)"
+        );
+    }
+    let whole = report.damage.iter().all(|damage| damage.repaired);
+    Ok(if whole { 0 } else { Kind::Corrupt.code() })
+}
+
+fn gc(globals: &Globals, dry_run: bool) -> Result<u8, Failure> {
+    let store = globals.open()?;
+    let garbage = if dry_run {
+        store.garbage()?
+    } else {
+        store.gc()?
+    };
+    say(globals, &garbage, || {
+        let paths = garbage.paths.iter().map(|path| shown(path));
+        let settled = garbage.settled.iter().map(|id| format!("container {id}"));
+        settled.chain(paths).collect::<Vec<String>>().join("\n")
     })
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::store::id::ObjectName;
 use crate::store::meta::{DriverKind, SyncPolicy};
 
 /// What was asked of the store.
@@ -95,6 +96,12 @@ pub enum Noun {
     /// The store as a whole
     #[command(subcommand)]
     Store(StoreVerb),
+    /// Sealed trees
+    #[command(subcommand)]
+    Layer(LayerVerb),
+    /// Trees that change
+    #[command(subcommand)]
+    Container(ContainerVerb),
 }
 
 /// `plyfs store ...`
@@ -104,9 +111,163 @@ pub enum StoreVerb {
     Init,
     /// Say what it is and what its filesystem can
     Info,
+    /// Say what everything in it takes
+    Du,
+    /// Look whether everything is there; exit code 7 if not
+    Check {
+        /// Remove garbage, and what is known of objects that are gone
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove what a crash left behind
+    Gc {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
-const NOUNS: [&str; 1] = ["store"];
+/// `plyfs layer ...`
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum LayerVerb {
+    /// Make a layer; print its id
+    Create {
+        /// The layer below: id, beginning of an id, or name
+        #[arg(long, value_name = "LAYER")]
+        parent: Option<String>,
+        /// What differs from the parent, whiteouts included; nothing if not given
+        #[arg(long, value_name = "DIR")]
+        from_dir: Option<PathBuf>,
+        /// Its name
+        #[arg(long, value_parser = ObjectName::parse)]
+        name: Option<ObjectName>,
+    },
+    /// List all layers
+    Ls,
+    /// Say everything about a layer, in JSON
+    Inspect {
+        /// Id, beginning of an id, or name
+        layer: String,
+    },
+    /// Say what layers take: bytes in files, bytes on disk, entries
+    Du {
+        /// Id, beginning of an id, or name; all if not given
+        layer: Option<String>,
+    },
+    /// Remove layers that nothing stands on
+    Rm {
+        /// Ids, beginnings of ids, or names
+        #[arg(required = true, value_name = "LAYER")]
+        layers: Vec<String>,
+    },
+    /// Make one layer, without parent, of a layer and all below it; print its id
+    Squash {
+        /// Id, beginning of an id, or name
+        layer: String,
+        /// The new layer's name
+        #[arg(long, value_parser = ObjectName::parse)]
+        name: Option<ObjectName>,
+    },
+}
+
+/// `plyfs container ...`
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum ContainerVerb {
+    /// Make a container; print its id
+    Create {
+        /// What it stands on: id, beginning of an id, or name; nothing if not given
+        #[arg(long, value_name = "LAYER")]
+        layer: Option<String>,
+        /// It cannot be written to
+        #[arg(long)]
+        read_only: bool,
+        /// Its changes need not survive a crash of the system
+        #[arg(long)]
+        volatile: bool,
+    },
+    /// Make its tree visible; print where
+    Mount {
+        /// Id or beginning of one
+        container: String,
+        /// Who mounts
+        #[arg(long, value_enum, default_value = "auto")]
+        runtime: Runtime,
+    },
+    /// End the mount
+    #[command(alias = "umount")]
+    Unmount {
+        /// Id or beginning of one
+        container: String,
+    },
+    /// Make a layer of what it changed; print its id
+    Commit(CommitArgs),
+    /// List all containers
+    Ls,
+    /// Say everything about a container, in JSON
+    Inspect {
+        /// Id or beginning of one
+        container: String,
+    },
+    /// Say what changes take: bytes in files, bytes on disk, entries
+    Du {
+        /// Id or beginning of one; all if not given
+        container: Option<String>,
+    },
+    /// Remove containers and what they changed
+    Rm {
+        /// Unmount them first
+        #[arg(short, long)]
+        force: bool,
+        /// Ids or beginnings of them
+        #[arg(required = true, value_name = "CONTAINER")]
+        containers: Vec<String>,
+    },
+}
+
+/// `plyfs container commit`
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct CommitArgs {
+    /// Id or beginning of one
+    pub container: String,
+    /// The layer's name
+    #[arg(long, value_parser = ObjectName::parse)]
+    pub name: Option<ObjectName>,
+    /// The layer's id; a random one if not given
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Who made it
+    #[arg(long)]
+    pub author: Option<String>,
+    /// Why
+    #[arg(short, long)]
+    pub message: Option<String>,
+    /// A setting for images made of it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub config: Vec<(String, String)>,
+    /// Turn the container into the layer: nothing is copied, and the container is gone
+    #[arg(long)]
+    pub rm: bool,
+}
+
+/// `--runtime`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// plyfs
+    Fuse,
+    /// The kernel's overlayfs
+    Kernel,
+    /// The kernel where this user may, else plyfs
+    Auto,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
+        _ => Err("KEY=VALUE is wanted".to_string()),
+    }
+}
+
+const NOUNS: [&str; 3] = ["store", "layer", "container"];
 const FLAGS: [&str; 7] = [
     "--root", "--run", "--driver", "--json", "-q", "--quiet", "--sync",
 ];

@@ -13,7 +13,10 @@ use crate::sys::process;
 
 pub mod admin;
 pub mod args;
+pub mod container;
+pub mod layer;
 pub mod output;
+pub mod view;
 
 use args::{Globals, Noun, StoreOrder};
 
@@ -28,6 +31,8 @@ pub fn run(order: StoreOrder) -> Result<u8, Failure> {
     let globals = order.globals;
     match order.noun {
         Noun::Store(verb) => admin::run(&globals, verb),
+        Noun::Layer(verb) => layer::run(&globals, &globals.open()?, verb),
+        Noun::Container(verb) => container::run(&globals, &globals.open()?, verb),
     }
 }
 

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::args::Globals;
 use crate::cli::failure::Failure;
+use crate::cli::warn;
+use crate::store::treecopy::Copied;
 
 /// Says one value: as JSON if that was asked for, else in these words.
 ///
@@ -24,6 +26,34 @@ pub fn say(
         }
     }
     Ok(0)
+}
+
+/// Says a value that has no shorter form than JSON.
+///
+/// # Errors
+/// As [`say`].
+pub fn done(value: &impl Serialize) -> Result<u8, Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    println!("{text}");
+    Ok(0)
+}
+
+/// Says what a copy could not keep.
+pub fn remark_lost(globals: &Globals, copied: &Copied) {
+    if globals.quiet {
+        return;
+    }
+    let (owners, attributes) = (copied.owners_lost, copied.attributes_lost);
+    if owners > 0 {
+        warn(&format!(
+            "{owners} objects belong to you now: only root may give them to their owners"
+        ));
+    }
+    if attributes > 0 {
+        warn(&format!(
+            "{attributes} extended attributes could not be kept"
+        ));
+    }
 }
 
 /// Lines of columns, the first line in capitals; the last column is not filled up.

@@ -51,8 +51,8 @@ fn seen(root: &Path) -> BTreeMap<String, String> {
             meta.mtime(),
             meta.mtime_nsec(),
         );
-        if kind.is_dir() || meta.nlink() == 1 {
-            // Reading a file here by one name changes it for the next.
+        if kind.is_dir() || (kind.is_file() && meta.nlink() == 1) {
+            // Looking at other objects changes it, also here, by their other names.
             text.push_str(&format!(" atime {}.{}", meta.atime(), meta.atime_nsec()));
         }
         let parent = dir(path.parent().unwrap());

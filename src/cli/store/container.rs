@@ -1,0 +1,144 @@
+//! `plyfs container ...`
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::args::{CommitArgs, ContainerVerb, Globals};
+use super::layer::{say_id, say_usage};
+use super::output::{done, say, table};
+use super::view;
+use crate::cli::failure::{Failure, shown};
+use crate::store::Store;
+use crate::store::containers::NewContainer;
+use crate::store::driver::driver;
+use crate::store::error::Kind;
+use crate::store::id::Id;
+use crate::store::layers::NewLayer;
+use crate::store::meta::ContainerMeta;
+use crate::store::usage::Usage;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// One line and its code.
+pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, Failure> {
+    match verb {
+        ContainerVerb::Create {
+            layer,
+            read_only,
+            volatile,
+        } => {
+            let new = NewContainer {
+                layer: layer.map(|layer| store.find_layer(&layer)).transpose()?,
+                driver: globals.driver.map(|word| word.kind()),
+                read_only,
+                volatile,
+                ..NewContainer::default()
+            };
+            say_id(globals, &store.create_container(&new)?.id)
+        }
+        ContainerVerb::Mount { container, runtime } => {
+            let id = store.find_container(&container)?;
+            let (path, runtime) = view::mount(store, &id, runtime)?;
+            let path = shown(&path);
+            let value = json!({ "path": path, "runtime": runtime });
+            say(globals, &value, || path.clone())
+        }
+        ContainerVerb::Unmount { container } => {
+            let id = store.find_container(&container)?;
+            view::unmount(store, &id)?;
+            say(globals, &json!({ "unmounted": id }), String::new)
+        }
+        ContainerVerb::Commit(args) => commit(globals, store, args),
+        ContainerVerb::Ls => ls(globals, store),
+        ContainerVerb::Inspect { container } => {
+            let container = store.container(&store.find_container(&container)?)?;
+            done(&described(store, &container)?)
+        }
+        ContainerVerb::Du { container } => du(globals, store, container.as_deref()),
+        ContainerVerb::Rm { containers, force } => rm(globals, store, &containers, force),
+    }
+}
+
+fn commit(globals: &Globals, store: &Store, args: CommitArgs) -> Result<u8, Failure> {
+    let id = store.find_container(&args.container)?;
+    let config: BTreeMap<String, String> = args.config.into_iter().collect();
+    let new = NewLayer {
+        id: args.id.map(|id| Id::parse(&id)).transpose()?,
+        name: args.name,
+        author: args.author,
+        message: args.message,
+        config,
+        ..NewLayer::default()
+    };
+    let layer = store.commit(&id, &new, args.rm)?;
+    say_id(globals, &layer.id)
+}
+
+fn described(store: &Store, container: &ContainerMeta) -> Result<Value, Failure> {
+    let mut value = serde_json::to_value(container).map_err(Failure::failed)?;
+    let layout = store.layout();
+    let driver = driver(container.driver);
+    let mounted = store.mounted(container)?;
+    value["path"] = json!(shown(&driver.seen_at(layout, &container.id)));
+    value["changes"] = json!(shown(&driver.changes(layout, &container.id)));
+    value["mounted"] = json!(mounted.map(|entry| entry.fstype.to_string_lossy().into_owned()));
+    Ok(value)
+}
+
+fn ls(globals: &Globals, store: &Store) -> Result<u8, Failure> {
+    let mut containers = store.all_containers()?;
+    containers.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
+    let all: Result<Vec<Value>, Failure> = containers
+        .iter()
+        .map(|container| described(store, container))
+        .collect();
+    let all = all?;
+    say(globals, &all, || {
+        let row = |(container, value): (&ContainerMeta, &Value)| {
+            vec![
+                container.id.to_string(),
+                container.layer.as_ref().map_or("-".into(), Id::to_string),
+                container.driver.to_string(),
+                container.created.chars().take(19).collect(),
+                value["mounted"].as_str().unwrap_or("-").to_string(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = containers.iter().zip(&all).map(row).collect();
+        table(&["id", "layer", "driver", "created", "mounted"], &rows)
+    })
+}
+
+fn du(globals: &Globals, store: &Store, container: Option<&str>) -> Result<u8, Failure> {
+    let containers = match container {
+        Some(container) => vec![store.container(&store.find_container(container)?)?],
+        None => store.all_containers()?,
+    };
+    let mut found = Vec::new();
+    for container in containers {
+        let changes = driver(container.driver).changes(store.layout(), &container.id);
+        let usage = Usage::of(&changes)?;
+        found.push((container.id, usage));
+    }
+    say_usage(globals, &found)
+}
+
+fn rm(globals: &Globals, store: &Store, containers: &[String], force: bool) -> Result<u8, Failure> {
+    let mut removed = Vec::new();
+    for container in containers {
+        let id = store.find_container(container)?;
+        let mounted = store.container(&id).and_then(|meta| store.mounted(&meta));
+        let mounted = match mounted {
+            // What is damaged must be removable.
+            Err(error) if error.kind == Kind::Corrupt => None,
+            result => result?,
+        };
+        if force && mounted.is_some() {
+            view::unmount(store, &id)?;
+        }
+        store.remove_container(&id)?;
+        removed.push(id);
+    }
+    say(globals, &json!({ "removed": removed }), String::new)
+}

@@ -1,0 +1,162 @@
+//! `plyfs layer ...`
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::args::{Globals, LayerVerb};
+use super::output::{bytes, done, remark_lost, say, table};
+use crate::cli::failure::{Failure, shown};
+use crate::store::Store;
+use crate::store::id::{Id, ObjectName};
+use crate::store::layers::NewLayer;
+use crate::store::meta::LayerMeta;
+use crate::store::names::Named;
+use crate::store::usage::Usage;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// One line and its code.
+pub fn run(globals: &Globals, store: &Store, verb: LayerVerb) -> Result<u8, Failure> {
+    match verb {
+        LayerVerb::Create {
+            parent,
+            from_dir,
+            name,
+        } => create(globals, store, parent, from_dir, name),
+        LayerVerb::Ls => ls(globals, store),
+        LayerVerb::Inspect { layer } => inspect(store, &layer),
+        LayerVerb::Du { layer } => du(globals, store, layer.as_deref()),
+        LayerVerb::Rm { layers } => rm(globals, store, &layers),
+        LayerVerb::Squash { layer, name } => squash(globals, store, &layer, name),
+    }
+}
+
+fn create(
+    globals: &Globals,
+    store: &Store,
+    parent: Option<String>,
+    from_dir: Option<PathBuf>,
+    name: Option<ObjectName>,
+) -> Result<u8, Failure> {
+    let new = NewLayer {
+        parent: parent.map(|parent| store.find_layer(&parent)).transpose()?,
+        driver: globals.driver.map(|word| word.kind()),
+        name,
+        ..NewLayer::default()
+    };
+    let (layer, copied) = store.create_layer(&new, from_dir.as_deref())?;
+    remark_lost(globals, &copied);
+    say_id(globals, &layer.id)
+}
+
+/// The id of what was made.
+///
+/// # Errors
+/// Those of [`say`].
+pub fn say_id(globals: &Globals, id: &Id) -> Result<u8, Failure> {
+    say(globals, &json!({ "id": id }), || id.to_string())
+}
+
+/// What is known of a layer, with its names and where its tree is.
+fn described(store: &Store, layer: &LayerMeta) -> Result<Value, Failure> {
+    let names = store.names_of(&Named::Layer(layer.id.clone()))?;
+    let names: Vec<&str> = names.iter().map(ObjectName::as_str).collect();
+    let mut value = serde_json::to_value(layer).map_err(Failure::failed)?;
+    value["names"] = json!(names);
+    value["tree"] = json!(shown(&store.tree(layer.driver, &layer.id)));
+    Ok(value)
+}
+
+fn ls(globals: &Globals, store: &Store) -> Result<u8, Failure> {
+    let mut layers = store.all_layers()?;
+    layers.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
+    let described: Result<Vec<Value>, Failure> =
+        layers.iter().map(|layer| described(store, layer)).collect();
+    let described = described?;
+    say(globals, &described, || {
+        let row = |(layer, value): (&LayerMeta, &Value)| {
+            let names = value["names"].as_array().into_iter().flatten();
+            let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+            vec![
+                layer.id.to_string(),
+                layer.parent.as_ref().map_or("-".into(), Id::to_string),
+                layer.driver.to_string(),
+                bytes(layer.size.bytes),
+                layer.created.chars().take(19).collect(),
+                names.join(" "),
+            ]
+        };
+        let rows: Vec<Vec<String>> = layers.iter().zip(&described).map(row).collect();
+        table(
+            &["id", "parent", "driver", "size", "created", "names"],
+            &rows,
+        )
+    })
+}
+
+fn inspect(store: &Store, layer: &str) -> Result<u8, Failure> {
+    let layer = store.layer(&store.find_layer(layer)?)?;
+    let mut value = described(store, &layer)?;
+    value["users"] = json!(store.users_of(&layer.id)?);
+    done(&value)
+}
+
+fn du(globals: &Globals, store: &Store, layer: Option<&str>) -> Result<u8, Failure> {
+    let layers = match layer {
+        Some(layer) => vec![store.layer(&store.find_layer(layer)?)?],
+        None => store.all_layers()?,
+    };
+    let mut found = Vec::new();
+    for layer in layers {
+        let usage = Usage::of(&store.tree(layer.driver, &layer.id))?;
+        found.push((layer.id, usage));
+    }
+    say_usage(globals, &found)
+}
+
+/// What objects take, one line each.
+///
+/// # Errors
+/// Those of [`say`].
+pub fn say_usage(globals: &Globals, found: &[(Id, Usage)]) -> Result<u8, Failure> {
+    let value: Vec<Value> = found
+        .iter()
+        .map(|(id, usage)| {
+            json!({ "id": id, "bytes": usage.bytes, "entries": usage.entries, "disk": usage.disk })
+        })
+        .collect();
+    say(globals, &value, || {
+        let row = |(id, usage): &(Id, Usage)| {
+            let counts = [usage.bytes, usage.disk, usage.entries].map(|count| count.to_string());
+            [vec![id.to_string()], counts.to_vec()].concat()
+        };
+        let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+        table(&["id", "bytes", "disk", "entries"], &rows)
+    })
+}
+
+fn rm(globals: &Globals, store: &Store, layers: &[String]) -> Result<u8, Failure> {
+    let mut removed = Vec::new();
+    for layer in layers {
+        let id = store.find_layer(layer)?;
+        store.remove_layer(&id)?;
+        removed.push(id);
+    }
+    say(globals, &json!({ "removed": removed }), String::new)
+}
+
+fn squash(
+    globals: &Globals,
+    store: &Store,
+    layer: &str,
+    name: Option<ObjectName>,
+) -> Result<u8, Failure> {
+    let new = NewLayer {
+        name,
+        ..NewLayer::default()
+    };
+    let layer = store.squash(&store.find_layer(layer)?, &new)?;
+    say_id(globals, &layer.id)
+}

@@ -1,0 +1,143 @@
+//! Where the store meets the mounts: a container's plan is carried out by plyfs or by the kernel.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use super::args::Runtime;
+use crate::cli::call::UnmountOrder;
+use crate::cli::failure::{Failure, reason};
+use crate::cli::run::directories;
+use crate::cli::unmount;
+use crate::store::Store;
+use crate::store::driver::{MountPlan, OverlayPlan};
+use crate::store::error::Kind;
+use crate::store::id::Id;
+use crate::store::init::Marks;
+use crate::store::lock::LockMode;
+use crate::sys::errno::Errno;
+use crate::sys::{mount as fuse, overlayfs, process};
+
+/// Mounts a container; returns where it is seen, and by whose work.
+///
+/// # Errors
+/// [`Kind::Precondition`] when it is mounted, [`Kind::Unsupported`] for a runtime that this user cannot have here.
+pub fn mount(store: &Store, id: &Id, runtime: Runtime) -> Result<(PathBuf, &'static str), Failure> {
+    let (container, _kept) = store.lock_container(id, LockMode::Exclusive)?;
+    let plan = match store.mount_plan(&container)? {
+        MountPlan::Tree(path) => return Ok((path, "none")),
+        MountPlan::Overlay(plan) => plan,
+    };
+    store.check_at_rest(&container)?;
+    let by = match runtime {
+        Runtime::Kernel => {
+            by_kernel(&plan).map_err(no_kernel)?;
+            "kernel"
+        }
+        Runtime::Fuse => {
+            by_fuse(&plan)?;
+            "fuse"
+        }
+        Runtime::Auto => match by_kernel(&plan) {
+            Ok(()) => "kernel",
+            Err(errno) => {
+                log::debug!("no mount by the kernel: {errno}");
+                by_fuse(&plan)?;
+                "fuse"
+            }
+        },
+    };
+    Ok((plan.merged, by))
+}
+
+fn no_kernel(errno: Errno) -> Failure {
+    let kind = match errno {
+        Errno::EPERM | Errno::ENODEV | Errno::ENOSYS | Errno::EINVAL => Kind::Unsupported,
+        Errno::EBUSY => Kind::Busy,
+        _ => Kind::Other,
+    };
+    let text = format!("the kernel's overlayfs: {errno} (--runtime fuse does without)");
+    Failure::new(kind.code(), text)
+}
+
+fn by_kernel(plan: &OverlayPlan) -> Result<(), Errno> {
+    let lowers: Vec<&OsStr> = plan.lowers.iter().map(|dir| dir.as_os_str()).collect();
+    let changes = plan.changes.as_ref();
+    overlayfs::mount(&overlayfs::Request {
+        target: plan.merged.as_os_str(),
+        lowers: &lowers,
+        changes: changes.map(|(upper, work)| (upper.as_os_str(), work.as_os_str())),
+        volatile: plan.volatile,
+        userxattr: plan.marks == Marks::User,
+    })
+}
+
+/// Starts `plyfs mount`, which comes back when the view answers.
+fn by_fuse(plan: &OverlayPlan) -> Result<(), Failure> {
+    let changes = plan.changes.as_ref();
+    let changes = changes.map(|(upper, work)| (upper.as_path(), work.as_path()));
+    let mut options = directories(&plan.lowers, changes);
+    if plan.volatile && changes.is_some() {
+        options.push(",volatile");
+    }
+    if plan.marks == Marks::User {
+        options.push(",userxattr");
+    }
+    let mut command = process::program("/proc/self/exe");
+    command.args([OsStr::new("mount"), OsStr::new("-o"), &options]);
+    command.arg(&plan.merged).stdin(Stdio::null());
+    let output = command
+        .output()
+        .map_err(|error| Failure::failed(format!("cannot start plyfs: {}", reason(&error))))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    match words.trim().trim_start_matches("plyfs: ") {
+        "" => Err(Failure::failed("the mount failed without a word")),
+        words => Err(Failure::failed(words)),
+    }
+}
+
+/// Unmounts a container. One that needs no mount is as it should be.
+///
+/// # Errors
+/// [`Kind::Precondition`] when it is not mounted, [`Kind::Busy`] while somebody uses it.
+pub fn unmount(store: &Store, id: &Id) -> Result<(), Failure> {
+    let (container, _kept) = store.lock_container(id, LockMode::Exclusive)?;
+    let MountPlan::Overlay(plan) = store.mount_plan(&container)? else {
+        return Ok(());
+    };
+    let Some(entry) = store.mounted(&container)? else {
+        let text = format!("container {id} is not mounted");
+        return Err(Failure::new(Kind::Precondition.code(), text));
+    };
+    if entry.fstype == fuse::FSTYPE {
+        return unmount_fuse(&plan.merged);
+    }
+    overlayfs::unmount(plan.merged.as_os_str()).map_err(|errno| {
+        let kind = match errno {
+            Errno::EBUSY => Kind::Busy,
+            _ => Kind::Other,
+        };
+        Failure::new(
+            kind.code(),
+            format!("cannot unmount container {id}: {errno}"),
+        )
+    })
+}
+
+fn unmount_fuse(merged: &Path) -> Result<(), Failure> {
+    let order = UnmountOrder {
+        lazy: false,
+        target: merged.to_path_buf(),
+    };
+    unmount::unmount(&order).map(drop).map_err(|failure| {
+        // The helper of plain users says it in words only.
+        let busy = failure.to_string().to_lowercase().contains("busy");
+        match busy {
+            true => Failure::new(Kind::Busy.code(), failure),
+            false => failure,
+        }
+    })
+}
