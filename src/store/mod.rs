@@ -34,6 +34,7 @@ pub mod lock;
 pub mod meta;
 pub mod names;
 pub mod staging;
+pub mod tar;
 pub mod trash;
 pub mod treecopy;
 pub mod usage;

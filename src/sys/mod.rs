@@ -20,6 +20,7 @@ pub mod overlayfs;
 pub mod proc_fd;
 pub mod process;
 pub mod remove;
+pub mod resolve;
 pub mod serving;
 pub mod stat;
 pub mod tree;
