@@ -123,6 +123,11 @@ impl<R: Read> TarReader<R> {
         std::mem::take(&mut self.raw)
     }
 
+    /// Where the archive comes from.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     /// How the archive ended, once it did.
     pub fn end(&self) -> Option<End> {
         self.ended
