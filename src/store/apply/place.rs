@@ -51,10 +51,8 @@ impl Unpacker<'_> {
     /// The directory that has `path`, made if it is not there, and the last component.
     pub(super) fn place(&mut self, path: &[u8]) -> Result<(Place, Name)> {
         let (parent, name) = split_last(path).map_err(|errno| failed(path, errno))?;
-        if self.last.as_ref().is_some_and(|last| last.named == parent) {
-            if let Some(last) = self.last.take() {
-                return Ok((last, name));
-            }
+        if let Some(last) = self.last.take_if(|last| last.named == parent) {
+            return Ok((last, name));
         }
         let (dir, real) = match self.resolve(parent) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_dirs(parent)?,
