@@ -43,6 +43,7 @@ pub mod recipe;
 pub mod remarks;
 pub mod staging;
 pub mod tar;
+pub mod transfer;
 pub mod trash;
 pub mod treecopy;
 pub mod usage;

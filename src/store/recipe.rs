@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Error, Kind, OrAt, Result};
 use super::tar::read::shown;
+use super::watch::{Watch, tell};
 use crate::sys::at::{At, OpenMode};
 use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
@@ -152,7 +153,7 @@ pub fn exists(meta: &Path) -> Result<bool> {
 ///
 /// # Errors
 /// [`Kind::Corrupt`] when either is damaged; those of writing.
-pub fn replay(meta: &Path, tree: &DirFd, sink: &mut dyn Write) -> Result<()> {
+pub fn replay(meta: &Path, tree: &DirFd, sink: &mut dyn Write, watch: &dyn Watch) -> Result<()> {
     let path = meta.join(FILE);
     let damaged = |why: &dyn std::fmt::Display| Error::at(Kind::Corrupt, "damaged:", &path, why);
     let file = fs::File::open(&path).or_at("cannot read", &path)?;
@@ -172,6 +173,7 @@ pub fn replay(meta: &Path, tree: &DirFd, sink: &mut dyn Write) -> Result<()> {
                 let size = length(&mut recipe).map_err(|e| damaged(&e))?;
                 let place = sized(&mut recipe).map_err(|e| damaged(&e))?;
                 let lost = meta.join(LOST).join(number.to_string());
+                tell(watch, size, 1)?;
                 copy_file(&lost, tree, &place, size, sink)?;
                 number += 1;
             }

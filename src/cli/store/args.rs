@@ -136,12 +136,36 @@ pub enum LayerVerb {
         #[arg(long, value_name = "LAYER")]
         parent: Option<String>,
         /// What differs from the parent, whiteouts included; nothing if not given
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", conflicts_with = "from_tar")]
         from_dir: Option<PathBuf>,
+        /// The same as an archive: tar, also packed by gzip or zstd; - is standard input
+        #[arg(long, value_name = "FILE")]
+        from_tar: Option<PathBuf>,
+        /// How to unpack
+        #[command(flatten)]
+        unpack: UnpackArgs,
         /// Its name
         #[arg(long, value_parser = ObjectName::parse)]
         name: Option<ObjectName>,
     },
+    /// Make a layer on another one, of an archive that says what differs; print its id
+    Apply {
+        /// The layer below: id, beginning of an id, or name
+        layer: String,
+        /// Tar, also packed by gzip or zstd; - is standard input
+        #[arg(value_name = "FILE")]
+        archive: PathBuf,
+        /// Its name
+        #[arg(long, value_parser = ObjectName::parse)]
+        name: Option<ObjectName>,
+        /// How to unpack
+        #[command(flatten)]
+        unpack: UnpackArgs,
+    },
+    /// Write what a layer changes as an archive
+    Diff(DiffArgs),
+    /// List what a layer changes: A added, M modified, D deleted
+    Changes(ChangesArgs),
     /// List all layers
     Ls,
     /// Say everything about a layer, in JSON
@@ -201,6 +225,10 @@ pub enum ContainerVerb {
     },
     /// Make a layer of what it changed; print its id
     Commit(CommitArgs),
+    /// Write what a container changed as an archive
+    Diff(DiffArgs),
+    /// List what a container changed: A added, M modified, D deleted
+    Changes(ChangesArgs),
     /// List all containers
     Ls,
     /// Say everything about a container, in JSON
@@ -222,6 +250,66 @@ pub enum ContainerVerb {
         #[arg(required = true, value_name = "CONTAINER")]
         containers: Vec<String>,
     },
+}
+
+/// How an archive is unpacked.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct UnpackArgs {
+    /// Refuse what unpacks to more bytes than this; K, M, G and T are understood
+    #[arg(long, value_name = "BYTES", default_value = "64G", value_parser = parse_bytes)]
+    pub max_unpacked: u64,
+    /// Refuse archives with more entries
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000_000)]
+    pub max_entries: u64,
+    /// What to do with a device node where none can be made
+    #[arg(long, value_enum, default_value = "record")]
+    pub devices: DevicesWord,
+    /// What to do with an extended attribute that cannot be set
+    #[arg(long, value_enum, default_value = "lenient")]
+    pub xattrs: XattrsWord,
+}
+
+/// `--devices`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DevicesWord {
+    /// Keep it in an attribute of an empty file
+    Record,
+    /// Leave it out
+    Skip,
+    /// Refuse the archive
+    Error,
+}
+
+/// `--xattrs`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum XattrsWord {
+    /// Say so
+    Lenient,
+    /// Refuse the archive
+    Strict,
+}
+
+/// `plyfs layer|container diff`
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct DiffArgs {
+    /// Id, beginning of an id, or name
+    pub object: String,
+    /// Compare with this layer or container instead of what it stands on
+    #[arg(long, value_name = "OBJECT")]
+    pub base: Option<String>,
+    /// Where to write to; standard output if not given
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `plyfs layer|container changes`
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct ChangesArgs {
+    /// Id, beginning of an id, or name
+    pub object: String,
+    /// Compare with this layer or container instead of what it stands on
+    #[arg(long, value_name = "OBJECT")]
+    pub base: Option<String>,
 }
 
 /// `plyfs container commit`
@@ -265,6 +353,20 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
         _ => Err("KEY=VALUE is wanted".to_string()),
     }
+}
+
+/// A count of bytes, with a unit of 1024 or none.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "a number of bytes is wanted, as 500M or 64G".to_string();
+    let (digits, shift) = match text.char_indices().last() {
+        Some((i, unit)) if unit.is_ascii_alphabetic() => {
+            let unit = "KMGT".find(unit.to_ascii_uppercase());
+            (&text[..i], 10 * (unit.ok_or_else(wrong)? + 1))
+        }
+        _ => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
 const NOUNS: [&str; 3] = ["store", "layer", "container"];

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::args::{CommitArgs, ContainerVerb, Globals};
 use super::layer::{say_id, say_usage};
 use super::output::{done, say, table};
+use super::transfer;
 use super::view;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
@@ -16,6 +17,7 @@ use crate::store::error::Kind;
 use crate::store::id::Id;
 use crate::store::layers::NewLayer;
 use crate::store::meta::ContainerMeta;
+use crate::store::transfer::Tree;
 use crate::store::usage::Usage;
 
 /// Does what was asked for.
@@ -51,6 +53,14 @@ pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, 
             say(globals, &json!({ "unmounted": id }), String::new)
         }
         ContainerVerb::Commit(args) => commit(globals, store, args),
+        ContainerVerb::Diff(args) => {
+            let container = Tree::Container(store.find_container(&args.object)?);
+            transfer::diff(globals, store, &container, &args)
+        }
+        ContainerVerb::Changes(args) => {
+            let container = Tree::Container(store.find_container(&args.object)?);
+            transfer::changes(globals, store, &container, args.base.as_deref())
+        }
         ContainerVerb::Ls => ls(globals, store),
         ContainerVerb::Inspect { container } => {
             let container = store.container(&store.find_container(&container)?)?;

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use super::args::{Globals, LayerVerb};
 use super::output::{bytes, done, remark_lost, say, table};
+use super::transfer;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
 use crate::store::id::{Id, ObjectName};
 use crate::store::layers::NewLayer;
 use crate::store::meta::LayerMeta;
 use crate::store::names::Named;
+use crate::store::transfer::Tree;
 use crate::store::usage::Usage;
 
 /// Does what was asked for.
@@ -23,8 +25,37 @@ pub fn run(globals: &Globals, store: &Store, verb: LayerVerb) -> Result<u8, Fail
         LayerVerb::Create {
             parent,
             from_dir,
+            from_tar: None,
             name,
+            unpack: _,
         } => create(globals, store, parent, from_dir, name),
+        LayerVerb::Create {
+            parent,
+            from_tar: Some(archive),
+            name,
+            unpack,
+            from_dir: _,
+        } => {
+            let parent = parent.map(|parent| store.find_layer(&parent)).transpose()?;
+            transfer::unpack(globals, store, parent, &archive, name, &unpack)
+        }
+        LayerVerb::Apply {
+            layer,
+            archive,
+            name,
+            unpack,
+        } => {
+            let parent = Some(store.find_layer(&layer)?);
+            transfer::unpack(globals, store, parent, &archive, name, &unpack)
+        }
+        LayerVerb::Diff(args) => {
+            let layer = Tree::Layer(store.find_layer(&args.object)?);
+            transfer::diff(globals, store, &layer, &args)
+        }
+        LayerVerb::Changes(args) => {
+            let layer = Tree::Layer(store.find_layer(&args.object)?);
+            transfer::changes(globals, store, &layer, args.base.as_deref())
+        }
         LayerVerb::Ls => ls(globals, store),
         LayerVerb::Inspect { layer } => inspect(store, &layer),
         LayerVerb::Du { layer } => du(globals, store, layer.as_deref()),

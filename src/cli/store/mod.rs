@@ -16,6 +16,7 @@ pub mod args;
 pub mod container;
 pub mod layer;
 pub mod output;
+pub mod transfer;
 pub mod view;
 
 use args::{Globals, Noun, StoreOrder};

@@ -139,7 +139,13 @@ impl Ground {
         let bytes = archive(entries);
         let applied = self.apply(difference(None), &bytes)?;
         let mut again = Vec::new();
-        recipe::replay(&self.temp.path().join("meta"), &self.root(), &mut again).unwrap();
+        recipe::replay(
+            &self.temp.path().join("meta"),
+            &self.root(),
+            &mut again,
+            &Nobody,
+        )
+        .unwrap();
         assert!(again == bytes, "the recipe gives other bytes");
         Ok(applied)
     }

@@ -1,0 +1,191 @@
+//! Archives in and out, and lists of changes: verbs that layers and containers share.
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::args::{DevicesWord, DiffArgs, Globals, UnpackArgs, XattrsWord};
+use super::layer::say_id;
+use super::output::say;
+use crate::cli::failure::Failure;
+use crate::cli::warn;
+use crate::store::Store;
+use crate::store::apply::{Devices, Limits};
+use crate::store::changes::{Change, ChangeKind};
+use crate::store::error::{Kind, OrAt};
+use crate::store::id::{Id, ObjectName};
+use crate::store::layers::NewLayer;
+use crate::store::remarks::Remarks;
+use crate::store::transfer::{Tree, Unpacking, source};
+
+/// Bytes gathered before they are written.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// How to unpack, as the flags say.
+pub fn unpacking<'a>(store: &'a Store, args: &UnpackArgs) -> Unpacking<'a> {
+    Unpacking {
+        limits: Limits {
+            bytes: args.max_unpacked,
+            entries: args.max_entries,
+        },
+        devices: match args.devices {
+            DevicesWord::Record => Devices::Record,
+            DevicesWord::Skip => Devices::Skip,
+            DevicesWord::Error => Devices::Refuse,
+        },
+        strict_xattrs: args.xattrs == XattrsWord::Strict,
+        ..Unpacking::new(store)
+    }
+}
+
+/// Makes a layer of an archive.
+///
+/// # Errors
+/// Those of [`Store::unpack_layer`].
+pub fn unpack(
+    globals: &Globals,
+    store: &Store,
+    parent: Option<Id>,
+    archive: &Path,
+    name: Option<ObjectName>,
+    args: &UnpackArgs,
+) -> Result<u8, Failure> {
+    let new = NewLayer {
+        parent,
+        driver: globals.driver.map(|word| word.kind()),
+        name,
+        ..NewLayer::default()
+    };
+    let (layer, applied) = store.unpack_layer(&new, source(archive)?, &unpacking(store, args))?;
+    remark(globals, &applied.remarks);
+    say_id(globals, &layer.id)
+}
+
+/// Says what could not be as it was.
+pub fn remark(globals: &Globals, remarks: &Remarks) {
+    if !globals.quiet {
+        remarks.lines().iter().for_each(|line| warn(line));
+    }
+}
+
+/// Writes what a tree changes as an archive, to a file or standard output.
+///
+/// # Errors
+/// Those of [`Store::export`].
+pub fn diff(globals: &Globals, store: &Store, tree: &Tree, args: &DiffArgs) -> Result<u8, Failure> {
+    let base = args
+        .base
+        .as_deref()
+        .map(|base| find(store, base))
+        .transpose()?;
+    let exported = write_to(args.output.as_deref(), |sink| {
+        Ok(store.export(tree, base.as_ref(), sink, store)?)
+    })?;
+    remark(globals, &exported.remarks);
+    match &args.output {
+        // Standard output carries the archive.
+        None => Ok(0),
+        Some(_) => {
+            let value = json!({ "diff_id": exported.diff_id, "size": exported.size });
+            say(globals, &value, String::new)
+        }
+    }
+}
+
+/// Writes a file as a whole, or standard output. A file that could not be completed is not there in the end.
+///
+/// # Errors
+/// Those of writing; usage: bytes for a terminal.
+pub fn write_to<T>(
+    path: Option<&Path>,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
+        let out = std::io::stdout();
+        if out.is_terminal() {
+            return Err(Failure::usage("no archives on a terminal (use -o FILE)"));
+        }
+        return write(&mut BufWriter::with_capacity(BUFFER_BYTES, out.lock()));
+    };
+    // A pipe, a device, a link: written to, never replaced.
+    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        let file = std::fs::File::create(path).or_at("cannot write", path)?;
+        return write(&mut BufWriter::with_capacity(BUFFER_BYTES, file));
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".plyfs-")
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(dir)
+        .or_at("cannot make a file in", dir)?;
+    let written = write(&mut BufWriter::with_capacity(
+        BUFFER_BYTES,
+        file.as_file_mut(),
+    ))?;
+    file.persist(path)
+        .map_err(|e| e.error)
+        .or_at("cannot write", path)?;
+    Ok(written)
+}
+
+/// The layer, or else the container, that is meant.
+///
+/// # Errors
+/// [`Kind::NotFound`] when it is neither.
+pub fn find(store: &Store, text: &str) -> Result<Tree, Failure> {
+    match store.find_layer(text) {
+        Ok(id) => Ok(Tree::Layer(id)),
+        Err(error) if error.kind == Kind::NotFound => match store.find_container(text) {
+            Ok(id) => Ok(Tree::Container(id)),
+            Err(other) if other.kind == Kind::NotFound => {
+                let text = format!("no layer or container {}", text.escape_debug());
+                Err(Failure::new(Kind::NotFound.code(), text))
+            }
+            Err(other) => Err(other.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lists what a tree changes, sorted by path.
+///
+/// # Errors
+/// Those of [`Store::changes`].
+pub fn changes(
+    globals: &Globals,
+    store: &Store,
+    tree: &Tree,
+    base: Option<&str>,
+) -> Result<u8, Failure> {
+    let base = base.map(|base| find(store, base)).transpose()?;
+    let mut found: Vec<(Vec<u8>, ChangeKind)> = Vec::new();
+    let mut note = |change: &Change<'_>| {
+        found.push((change.path.to_vec(), change.kind));
+        Ok(())
+    };
+    store.changes(tree, base.as_ref(), &mut note)?;
+    found.sort();
+    let shown = |path: &[u8]| format!("/{}", String::from_utf8_lossy(path).escape_debug());
+    let value: Vec<Value> = found
+        .iter()
+        .map(|(path, kind)| json!({ "path": shown(path), "kind": word(*kind) }))
+        .collect();
+    say(globals, &value, || {
+        let line = |(path, kind): &(Vec<u8>, ChangeKind)| {
+            let letter = word(*kind)[..1].to_uppercase();
+            format!("{letter} {}\n", shown(path))
+        };
+        found.iter().map(line).collect()
+    })
+}
+
+fn word(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Modified => "modified",
+        ChangeKind::Deleted => "deleted",
+    }
+}
