@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::store::id::ObjectName;
 use crate::store::meta::{DriverKind, SyncPolicy};
 
 /// What was asked of the store.
@@ -145,8 +144,8 @@ pub enum LayerVerb {
         #[command(flatten)]
         unpack: UnpackArgs,
         /// Its name
-        #[arg(long, value_parser = ObjectName::parse)]
-        name: Option<ObjectName>,
+        #[arg(long)]
+        name: Option<String>,
     },
     /// Make a layer on another one, of an archive that says what differs; print its id
     Apply {
@@ -189,8 +188,8 @@ pub enum LayerVerb {
         /// Id, beginning of an id, or name
         layer: String,
         /// The new layer's name
-        #[arg(long, value_parser = ObjectName::parse)]
-        name: Option<ObjectName>,
+        #[arg(long)]
+        name: Option<String>,
     },
 }
 
@@ -318,8 +317,8 @@ pub struct CommitArgs {
     /// Id or beginning of one
     pub container: String,
     /// The layer's name
-    #[arg(long, value_parser = ObjectName::parse)]
-    pub name: Option<ObjectName>,
+    #[arg(long)]
+    pub name: Option<String>,
     /// The layer's id; a random one if not given
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,

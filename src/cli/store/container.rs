@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::args::{CommitArgs, ContainerVerb, Globals};
-use super::layer::{say_id, say_usage};
+use super::layer::{say_id, say_usage, wanted_name};
 use super::output::{done, say, table};
 use super::transfer;
 use super::view;
@@ -76,7 +76,7 @@ fn commit(globals: &Globals, store: &Store, args: CommitArgs) -> Result<u8, Fail
     let config: BTreeMap<String, String> = args.config.into_iter().collect();
     let new = NewLayer {
         id: args.id.map(|id| Id::parse(&id)).transpose()?,
-        name: args.name,
+        name: wanted_name(args.name)?,
         author: args.author,
         message: args.message,
         config,

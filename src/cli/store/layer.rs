@@ -69,12 +69,12 @@ fn create(
     store: &Store,
     parent: Option<String>,
     from_dir: Option<PathBuf>,
-    name: Option<ObjectName>,
+    name: Option<String>,
 ) -> Result<u8, Failure> {
     let new = NewLayer {
         parent: parent.map(|parent| store.find_layer(&parent)).transpose()?,
         driver: globals.driver.map(|word| word.kind()),
-        name,
+        name: wanted_name(name)?,
         ..NewLayer::default()
     };
     let (layer, copied) = store.create_layer(&new, from_dir.as_deref())?;
@@ -88,6 +88,14 @@ fn create(
 /// Those of [`say`].
 pub fn say_id(globals: &Globals, id: &Id) -> Result<u8, Failure> {
     say(globals, &json!({ "id": id }), || id.to_string())
+}
+
+/// A name as the store wants it.
+///
+/// # Errors
+/// Those of [`ObjectName::parse`].
+pub fn wanted_name(name: Option<String>) -> Result<Option<ObjectName>, Failure> {
+    Ok(name.map(|name| ObjectName::parse(&name)).transpose()?)
 }
 
 /// What is known of a layer, with its names and where its tree is.
@@ -182,10 +190,10 @@ fn squash(
     globals: &Globals,
     store: &Store,
     layer: &str,
-    name: Option<ObjectName>,
+    name: Option<String>,
 ) -> Result<u8, Failure> {
     let new = NewLayer {
-        name,
+        name: wanted_name(name)?,
         ..NewLayer::default()
     };
     let layer = store.squash(&store.find_layer(layer)?, &new)?;

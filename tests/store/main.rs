@@ -1,0 +1,16 @@
+//! The store through the program: every verb on both drivers, as root and as a plain user; what kill -9 leaves; what
+//! the same layers show through plyfs and through the kernel.
+//!
+//! Read `rig` first, then one file per subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Test code: a failure here is a failed test.
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../cli/tool.rs"]
+mod tool;
+
+mod containers;
+mod crash;
+mod layers;
+mod rig;
+mod whole;
