@@ -173,16 +173,21 @@ impl Store {
     pub fn users_of(&self, layer: &Id) -> Result<Users> {
         let mut users = Users::default();
         let stands = |below: &Option<Id>| below.as_ref() == Some(layer);
-        let layers = self.all_layers()?.into_iter();
+        let mut unknown = None;
+        let mut damaged = |error| unknown = Some(error);
+        let layers = self.all_layers(&mut damaged)?.into_iter();
         users.layers = layers
             .filter(|meta| stands(&meta.parent))
             .map(|meta| meta.id)
             .collect();
-        let containers = self.all_containers()?.into_iter();
+        let containers = self.all_containers(&mut damaged)?.into_iter();
         users.containers = containers
             .filter(|meta| stands(&meta.layer))
             .map(|meta| meta.id)
             .collect();
+        if let Some(error) = unknown {
+            return Err(error);
+        }
         for id in self.images()? {
             let image: Option<ImageLayers> =
                 read_json(&self.layout().image(&id).join("image.json"))?;

@@ -223,20 +223,20 @@ impl Store {
         ids_in(&self.layout.containers(), ".json")
     }
 
-    /// All layers, in the order of their ids.
+    /// All layers, in the order of their ids. Damage of one is told and does not hide the others.
     ///
     /// # Errors
-    /// As [`Store::layer`].
-    pub fn all_layers(&self) -> Result<Vec<LayerMeta>> {
-        all(self.layers()?, |id| self.layer(id))
+    /// Those of reading.
+    pub fn all_layers(&self, damaged: impl FnMut(Error)) -> Result<Vec<LayerMeta>> {
+        all(self.layers()?, |id| self.layer(id), damaged)
     }
 
-    /// All containers, in the order of their ids.
+    /// All containers, in the order of their ids. Damage of one is told and does not hide the others.
     ///
     /// # Errors
-    /// As [`Store::container`].
-    pub fn all_containers(&self) -> Result<Vec<ContainerMeta>> {
-        all(self.containers()?, |id| self.container(id))
+    /// Those of reading.
+    pub fn all_containers(&self, damaged: impl FnMut(Error)) -> Result<Vec<ContainerMeta>> {
+        all(self.containers()?, |id| self.container(id), damaged)
     }
 
     /// The ids of all images, sorted.
@@ -279,11 +279,16 @@ impl Store {
 }
 
 /// What is known of each; one that was removed meanwhile is left out.
-fn all<T>(ids: Vec<Id>, read: impl Fn(&Id) -> Result<T>) -> Result<Vec<T>> {
+fn all<T>(
+    ids: Vec<Id>,
+    read: impl Fn(&Id) -> Result<T>,
+    mut damaged: impl FnMut(Error),
+) -> Result<Vec<T>> {
     let mut found = Vec::new();
     for id in ids {
         match read(&id) {
             Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) if error.kind == Kind::Corrupt => damaged(error),
             result => found.push(result?),
         }
     }

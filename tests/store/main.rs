@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../cli/tool.rs"]
+#[allow(dead_code)] // A part of it is used here.
 mod tool;
 
 mod containers;

@@ -126,6 +126,20 @@ impl Shop<'_> {
             .into()
     }
 
+    /// What a container shows. Nobody but a plain user himself looks into his mounts, so he makes a copy.
+    pub fn seen(&self, container: &str, runtime: &str) -> BTreeMap<String, String> {
+        let seen = self.mount(container, runtime);
+        let found = match self.user {
+            true => {
+                self.sh(&format!("rm -rf seen; cp -a {} seen", seen.display()));
+                shown(&self.place.at("files/seen"))
+            }
+            false => shown(&seen),
+        };
+        self.unmount(container);
+        found
+    }
+
     /// Works in a container by a shell script.
     pub fn work(&self, container: &str, script: &str) -> String {
         let seen = self.mount(container, "auto");
@@ -199,7 +213,11 @@ pub fn shown(root: &Path) -> BTreeMap<String, String> {
 
 /// The names in it, without the root.
 pub fn names(root: &Path) -> String {
-    let shown = shown(root);
+    listed(&shown(root))
+}
+
+/// The names of what is shown, without the root.
+pub fn listed(shown: &BTreeMap<String, String>) -> String {
     let names: Vec<&str> = shown
         .keys()
         .map(String::as_str)

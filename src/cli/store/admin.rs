@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::{Globals, StoreVerb};
-use super::output::{say, table};
+use super::output::{damaged, say, table};
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
 use crate::store::check::Damage;
@@ -68,10 +68,10 @@ fn info(globals: &Globals) -> Result<u8, Failure> {
 fn du(globals: &Globals) -> Result<u8, Failure> {
     let store = globals.open()?;
     let (mut layers, mut containers) = (Usage::default(), Usage::default());
-    for layer in store.all_layers()? {
+    for layer in store.all_layers(damaged)? {
         layers = layers.plus(Usage::of(&store.tree(layer.driver, &layer.id))?);
     }
-    for container in store.all_containers()? {
+    for container in store.all_containers(damaged)? {
         let changes = driver(container.driver).changes(store.layout(), &container.id);
         containers = containers.plus(Usage::of(&changes)?);
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::args::{CommitArgs, ContainerVerb, Globals};
 use super::layer::{say_id, say_usage, wanted_name};
-use super::output::{done, say, table};
+use super::output::{damaged, done, say, table};
 use super::transfer;
 use super::view;
 use crate::cli::failure::{Failure, shown};
@@ -98,7 +98,7 @@ fn described(store: &Store, container: &ContainerMeta) -> Result<Value, Failure>
 }
 
 fn ls(globals: &Globals, store: &Store) -> Result<u8, Failure> {
-    let mut containers = store.all_containers()?;
+    let mut containers = store.all_containers(damaged)?;
     containers.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
     let all: Result<Vec<Value>, Failure> = containers
         .iter()
@@ -123,7 +123,7 @@ fn ls(globals: &Globals, store: &Store) -> Result<u8, Failure> {
 fn du(globals: &Globals, store: &Store, container: Option<&str>) -> Result<u8, Failure> {
     let containers = match container {
         Some(container) => vec![store.container(&store.find_container(container)?)?],
-        None => store.all_containers()?,
+        None => store.all_containers(damaged)?,
     };
     let mut found = Vec::new();
     for container in containers {

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::args::{Globals, LayerVerb};
-use super::output::{bytes, done, remark_lost, say, table};
+use super::output::{bytes, damaged, done, remark_lost, say, table};
 use super::transfer;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
+use crate::store::error::Kind;
 use crate::store::id::{Id, ObjectName};
 use crate::store::layers::NewLayer;
 use crate::store::meta::LayerMeta;
@@ -109,7 +110,7 @@ fn described(store: &Store, layer: &LayerMeta) -> Result<Value, Failure> {
 }
 
 fn ls(globals: &Globals, store: &Store) -> Result<u8, Failure> {
-    let mut layers = store.all_layers()?;
+    let mut layers = store.all_layers(damaged)?;
     layers.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
     let described: Result<Vec<Value>, Failure> =
         layers.iter().map(|layer| described(store, layer)).collect();
@@ -138,14 +139,18 @@ fn ls(globals: &Globals, store: &Store) -> Result<u8, Failure> {
 fn inspect(store: &Store, layer: &str) -> Result<u8, Failure> {
     let layer = store.layer(&store.find_layer(layer)?)?;
     let mut value = described(store, &layer)?;
-    value["users"] = json!(store.users_of(&layer.id)?);
+    value["users"] = match store.users_of(&layer.id) {
+        // Damage elsewhere does not hide this one.
+        Err(error) if error.kind == Kind::Corrupt => Value::Null,
+        users => json!(users?),
+    };
     done(&value)
 }
 
 fn du(globals: &Globals, store: &Store, layer: Option<&str>) -> Result<u8, Failure> {
     let layers = match layer {
         Some(layer) => vec![store.layer(&store.find_layer(layer)?)?],
-        None => store.all_layers()?,
+        None => store.all_layers(damaged)?,
     };
     let mut found = Vec::new();
     for layer in layers {

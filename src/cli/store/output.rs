@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::args::Globals;
 use crate::cli::failure::Failure;
 use crate::cli::warn;
+use crate::store::error::Error;
 use crate::store::treecopy::Copied;
 
 /// Says one value: as JSON if that was asked for, else in these words.
@@ -36,6 +37,11 @@ pub fn done(value: &impl Serialize) -> Result<u8, Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
     println!("{text}");
     Ok(0)
+}
+
+/// Says that an object is left out because it is damaged.
+pub fn damaged(error: Error) {
+    warn(&error.to_string());
 }
 
 /// Says what a copy could not keep.
