@@ -21,7 +21,8 @@ use crate::overlay::options::Mode;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The nouns of the store have flags and a help of their own.
-const STORE_HELP: &str = "The store of layers (see `plyfs NOUN --help`):\n  store      The store as a whole\n  layer      Sealed trees\n  container  Trees that change";
+const STORE_HELP: &str = "The store of layers (see `plyfs NOUN --help`):\n  store      The store as a whole\n  \
+                          layer      Sealed trees\n  container  Trees that change";
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]

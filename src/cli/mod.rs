@@ -1,7 +1,8 @@
 //! Words on a terminal: the only room that prints, exits, and knows clap.
 //!
 //! What does not live here: anything about layers or FUSE. Read [`call`] first (which of the ways to call this
-//! program is it?), then one file per subcommand: [`mount`], [`unmount`], [`run`]; [`store`] has the verbs of the store.
+//! program is it?), then one file per subcommand: [`mount`], [`unmount`], [`run`]; [`store`] has the verbs of the
+//! store.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

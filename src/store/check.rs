@@ -1,5 +1,5 @@
-//! Checking a store: is everything there that its objects need? Garbage is no damage. Repairing removes what is known of
-//! objects that are not there any more, and names that lead nowhere; it never removes anything that is there.
+//! Checking a store: is everything there that its objects need? Garbage is no damage. Repairing removes what is known
+//! of objects that are not there any more, and names that lead nowhere; it never removes anything that is there.
 
 use std::fs;
 

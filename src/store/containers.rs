@@ -235,7 +235,8 @@ impl Store {
         }
     }
 
-    /// From `sealing` to the layer; the store is locked by the caller, in whatever mode. `forward`: begin with the first step; else only go on when it was done.
+    /// From `sealing` to the layer; the store is locked by the caller, in whatever mode. `forward`: begin with the
+    /// first step; else only go on when it was done.
     fn settle_as(&self, container: &ContainerMeta, layer: &LayerMeta, forward: bool) -> Result<()> {
         let layout = self.layout();
         let changes = driver(container.driver).changes(layout, &container.id);

@@ -1,5 +1,5 @@
-//! [`Driver`]: how the trees of layers and containers are kept on disk. Everything else of the store is the same for all
-//! drivers.
+//! [`Driver`]: how the trees of layers and containers are kept on disk. Everything else of the store is the same for
+//! all drivers.
 
 use std::path::{Path, PathBuf};
 

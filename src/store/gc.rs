@@ -1,5 +1,5 @@
-//! Garbage: what a crash left that no object needs. It takes the whole store for itself for that moment, so nothing that
-//! is being made is ever taken for garbage.
+//! Garbage: what a crash left that no object needs. It takes the whole store for itself for that moment, so nothing
+//! that is being made is ever taken for garbage.
 
 use std::fs;
 use std::path::{Path, PathBuf};

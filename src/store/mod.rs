@@ -1,8 +1,8 @@
 //! Layers, containers and images at rest: a library that knows neither FUSE nor the command line.
 //!
 //! What does not live here: mounting (a container yields a plan of its mount, `cli` carries it out) and merging (that
-//! is [`crate::overlay`]). Read [`layout`] (what is where), [`meta`] (what is known of an object), [`staging`] (the crash
-//! rule), [`lock`], then the verbs.
+//! is [`crate::overlay`]). Read [`layout`] (what is where), [`meta`] (what is known of an object), [`staging`] (the
+//! crash rule), [`lock`], then the verbs.
 //!
 //! | word | meaning |
 //! |---|---|

@@ -9,8 +9,8 @@
 //! The work is a stack of directories, so that what is open at a time grows with the depth of the tree and not with its
 //! size. A large directory is cut into batches. The metadata of a directory is set when its last entry is there.
 //!
-//! [`Way::Onto`] puts a layer onto the tree of the layers below it: what is in the way is replaced, whiteouts and opaque
-//! directories take effect, and no mark is left.
+//! [`Way::Onto`] puts a layer onto the tree of the layers below it: what is in the way is replaced, whiteouts and
+//! opaque directories take effect, and no mark is left.
 
 use std::collections::HashMap;
 use std::ffi::CStr;

@@ -146,7 +146,8 @@ fn plyfs_and_the_kernel_find_the_same() {
         false,
         |shop| {
             let (_, container) = shop.container();
-            let script = "rm b; mv a z; rm -r d; mkdir d; echo y > d/y; ln z link; chown 7:8 z; mkfifo pipe; ln -s z sym";
+            let script = "rm b; mv a z; rm -r d; mkdir d; echo y > d/y; ln z link; chown 7:8 z; mkfifo pipe; \
+                          ln -s z sym";
             let seen = shop.mount(&container, "kernel");
             shop.sh(&format!("cd {}; {script}", seen.display()));
             let by_kernel = shown(&seen);

@@ -51,7 +51,8 @@ fn layers_stand_on_each_other() {
             "echo one > a; echo two > b; mkdir d e; echo x > d/x; echo y > e/y",
         );
         let base = shop.ok(&["layer", "create", "--from-dir", &base, "--name", "base"]);
-        let change = "echo new > a; mkdir d; mknod b c 0 0; mkdir e; setfattr -n user.overlay.opaque -v y e; echo z > e/z";
+        let change = "echo new > a; mkdir d; mknod b c 0 0; mkdir e; \
+                      setfattr -n user.overlay.opaque -v y e; echo z > e/z";
         let change = match shop.user {
             true => shop.dir("change", change),
             false => shop.dir("change", &change.replace("user.overlay", "trusted.overlay")),
