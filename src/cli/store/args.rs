@@ -155,8 +155,8 @@ pub enum LayerVerb {
         #[arg(value_name = "FILE")]
         archive: PathBuf,
         /// Its name
-        #[arg(long, value_parser = ObjectName::parse)]
-        name: Option<ObjectName>,
+        #[arg(long)]
+        name: Option<String>,
         /// How to unpack
         #[command(flatten)]
         unpack: UnpackArgs,

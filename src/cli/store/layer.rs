@@ -38,6 +38,7 @@ pub fn run(globals: &Globals, store: &Store, verb: LayerVerb) -> Result<u8, Fail
             from_dir: _,
         } => {
             let parent = parent.map(|parent| store.find_layer(&parent)).transpose()?;
+            let name = wanted_name(name)?;
             transfer::unpack(globals, store, parent, &archive, name, &unpack)
         }
         LayerVerb::Apply {
@@ -47,6 +48,7 @@ pub fn run(globals: &Globals, store: &Store, verb: LayerVerb) -> Result<u8, Fail
             unpack,
         } => {
             let parent = Some(store.find_layer(&layer)?);
+            let name = wanted_name(name)?;
             transfer::unpack(globals, store, parent, &archive, name, &unpack)
         }
         LayerVerb::Diff(args) => {
