@@ -213,6 +213,7 @@ impl Store {
     fn seal(&self, staging: &Staging, container: &ContainerMeta, layer: &LayerMeta) -> Result<()> {
         let content = self.layout().content(container.driver, &container.id);
         let durable = self.sync != SyncPolicy::None;
+        self.clear_place(layer)?;
         let intent = staging.scratch(SEALING);
         write_json(&intent, layer)?;
         if durable {
@@ -224,6 +225,21 @@ impl Store {
             sync_parent(&place)?;
         }
         self.settle_as(container, layer, true)
+    }
+
+    /// Removes what a crash left where the layer's content goes.
+    fn clear_place(&self, layer: &LayerMeta) -> Result<()> {
+        let place = self.layout().content(layer.driver, &layer.id);
+        match Lock::take(&place, LockMode::Exclusive) {
+            Err(error) if error.kind == Kind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            // Somebody was publishing it, and has.
+            Ok(_) if is_there(&self.layout().layer(&layer.id))? => {
+                let text = format!("layer {} exists already", layer.id);
+                Err(Error::new(Kind::Exists, text))
+            }
+            Ok(_) => trash::discard(self, &place),
+        }
     }
 
     /// Finishes, or takes back, what a crash interrupted. The content of the container is locked.
@@ -294,3 +310,6 @@ fn make_if_missing(dir: &Path) -> Result<()> {
         result => result.or_at("cannot make", dir),
     }
 }
+
+#[cfg(test)]
+mod tests;

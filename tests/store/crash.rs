@@ -202,6 +202,40 @@ fn killed_garbage_collections_go_on_later() {
 }
 
 #[test]
+fn an_interrupted_call_cleans_up_after_itself() {
+    both("an_interrupted_call_cleans_up", |shop, _, base| {
+        let dir = shop.dir("many", "seq 8000 | xargs touch");
+        let tmp = shop.root().join("tmp");
+        for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_plyfs"));
+            command.arg("--root").arg(shop.root());
+            command.args(["layer", "create", "--parent", base, "--from-dir", &dir]);
+            let child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let started = || {
+                let mut staged = fs::read_dir(&tmp).unwrap().flatten();
+                staged.any(|entry| entry.path().join("content/root/1").exists())
+            };
+            crate::tool::wait_until("the copy's beginning", started);
+            crate::tool::signal(child.id(), signal);
+            let output = child.wait_with_output().unwrap();
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(
+                (output.status.code(), err.as_str()),
+                (Some(1), "plyfs: interrupted\n")
+            );
+            assert!(output.stdout.is_empty());
+            shop.is_clean();
+            assert_eq!(shop.ids("layer"), [base]);
+        }
+    });
+}
+
+#[test]
 fn many_work_at_a_time_while_garbage_is_collected() {
     both("many_work_at_a_time", |shop, _, base| {
         std::thread::scope(|scope| {

@@ -4,12 +4,14 @@
 //! the exit code is that of [`crate::store::error::Kind`]. Read [`args`] first, then one file per noun.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::failure::Failure;
 use super::logging::{self, Sink};
 use crate::store::Store;
 use crate::store::error::Error;
-use crate::sys::process;
+use crate::sys::process::{self, SignalSet, signal};
 
 pub mod admin;
 pub mod args;
@@ -32,9 +34,25 @@ pub fn run(order: StoreOrder) -> Result<u8, Failure> {
     let globals = order.globals;
     match order.noun {
         Noun::Store(verb) => admin::run(&globals, verb),
-        Noun::Layer(verb) => layer::run(&globals, &globals.open()?, verb),
-        Noun::Container(verb) => container::run(&globals, &globals.open()?, verb),
+        Noun::Layer(verb) => layer::run(&globals, &interruptible(globals.open()?)?, verb),
+        Noun::Container(verb) => container::run(&globals, &interruptible(globals.open()?)?, verb),
     }
+}
+
+/// From now on a signal that asks for the end makes the store clean up after itself first; a second one ends at once.
+fn interruptible(store: Store) -> Result<Store, Failure> {
+    let asked = [signal::SIGINT, signal::SIGTERM, signal::SIGHUP];
+    let signals =
+        SignalSet::block(&asked).map_err(|errno| Failure::failed(format!("signals: {errno}")))?;
+    let cancel = Arc::clone(store.cancel());
+    std::thread::spawn(move || {
+        while let Ok(caught) = signals.wait() {
+            if cancel.swap(true, Ordering::Relaxed) {
+                std::process::exit(128 + caught.signal);
+            }
+        }
+    });
+    Ok(store)
 }
 
 impl From<Error> for Failure {
