@@ -34,10 +34,17 @@ impl Store {
         let _alone = self.lock(LockMode::Exclusive)?;
         let settled = self.settle_all()?;
         let paths = self.find_garbage()?;
+        let mut failed = None;
         for path in &paths {
-            trash::remove(&self.layout().root().join(path))?;
+            // One that cannot be removed is no reason to keep the others.
+            if let Err(error) = trash::remove(&self.layout().root().join(path)) {
+                failed = Some(error);
+            }
         }
-        Ok(Garbage { paths, settled })
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Garbage { paths, settled }),
+        }
     }
 
     /// What [`Store::gc`] would do.

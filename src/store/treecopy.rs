@@ -14,8 +14,6 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -28,10 +26,12 @@ use crate::sys::errno::{self, Errno};
 use crate::sys::name::Name;
 use crate::sys::process;
 use crate::sys::stat::{FileType, Stat};
+use trail::{Trail, failed};
 
 mod object;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 /// More threads than this only wait for each other.
 const THREADS_MAX: usize = 4;
@@ -77,7 +77,7 @@ pub struct Copied {
 /// The first failure, with the path in the tree; `to` is then of no use. [`Kind::Unsupported`] for a layer that cannot
 /// be put onto others because its marks lead elsewhere.
 pub fn copy_tree(from: &DirFd, to: &DirFd, rules: Rules<'_>) -> Result<Copied> {
-    let job = Job::new(to, rules).map_err(|errno| failed(&Trail::top(), errno))?;
+    let job = Job::new(from, to, rules).map_err(|errno| failed(&Trail::top(), errno))?;
     job.start(from, to)
         .map_err(|errno| failed(&Trail::top(), errno))?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -109,7 +109,7 @@ pub fn copy_tree(from: &DirFd, to: &DirFd, rules: Rules<'_>) -> Result<Copied> {
 /// # Errors
 /// Those of writing.
 pub fn dress(from: &DirFd, to: &DirFd, rules: Rules<'_>) -> Result<()> {
-    let dressed = Job::new(to, rules).and_then(|job| job.finish_dir(&Dir::top(from, to)?));
+    let dressed = Job::new(from, to, rules).and_then(|job| job.finish_dir(&Dir::top(from, to)?));
     dressed.map_err(|errno| failed(&Trail::top(), errno))
 }
 
@@ -134,6 +134,8 @@ struct Job<'a> {
     news: Condvar,
     target: DirFd,
     target_stat: Stat,
+    /// The mount that the source is on.
+    source_mount: u64,
     /// A new object has the mode it is made with, less the umask, and belongs to `ids`.
     obedient: bool,
     umask: u32,
@@ -177,42 +179,10 @@ struct Dir {
 /// A file with several names: where its first copy is.
 type Group = Mutex<Option<Place>>;
 
-/// The way to a directory, for messages and for links to what is in it. Holds no fd.
-struct Trail {
-    above: Option<(Arc<Trail>, Name)>,
-}
-
 /// Where a copy of a file is.
 struct Place {
     dir: Arc<Trail>,
     name: Name,
-}
-
-impl Trail {
-    fn top() -> Arc<Trail> {
-        Arc::new(Trail { above: None })
-    }
-
-    fn names(&self) -> Vec<&Name> {
-        let mut names = Vec::new();
-        let mut at = self;
-        while let Some((above, name)) = &at.above {
-            names.push(name);
-            at = above;
-        }
-        names.reverse();
-        names
-    }
-}
-
-impl Drop for Trail {
-    /// Without recursion: trees may be deeper than a thread's stack.
-    fn drop(&mut self) {
-        let mut next = self.above.take();
-        while let Some((above, _)) = next {
-            next = Arc::into_inner(above).and_then(|mut trail| trail.above.take());
-        }
-    }
 }
 
 impl Dir {
@@ -228,7 +198,7 @@ impl Dir {
 }
 
 impl<'a> Job<'a> {
-    fn new(to: &DirFd, rules: Rules<'a>) -> errno::Result<Job<'a>> {
+    fn new(from: &DirFd, to: &DirFd, rules: Rules<'a>) -> errno::Result<Job<'a>> {
         let target_stat = to.stat()?;
         let inherits = to.at().get_xattr(c"system.posix_acl_default")?.is_some();
         let set_gid = target_stat.perm & 0o2000 != 0;
@@ -238,6 +208,7 @@ impl<'a> Job<'a> {
             news: Condvar::new(),
             target: to.try_clone()?,
             target_stat,
+            source_mount: from.stat()?.mount_id,
             obedient: rules.way == Way::Fresh && !inherits && !set_gid,
             umask: process::umask().unwrap_or(0o777),
             ids: process::effective_ids(),
@@ -287,9 +258,7 @@ impl<'a> Job<'a> {
     fn one(&self, task: Task, made: &mut Vec<Task>, buffer: &mut [u8]) -> Result<()> {
         match task {
             Task::Enter(parent, name) => {
-                let trail = Arc::new(Trail {
-                    above: Some((Arc::clone(&parent.trail), name.clone())),
-                });
+                let trail = Trail::below(&parent.trail, &name);
                 self.enter(&parent, &name, &trail, made)
                     .map_err(|errno| failed(&trail, errno))
             }
@@ -324,6 +293,10 @@ impl<'a> Job<'a> {
             stat,
             batches: AtomicUsize::new(0),
         };
+        if dir.stat.mount_id != self.source_mount {
+            // What is mounted in a tree is not part of it, as for an overlay on it.
+            return self.finish_dir(&dir);
+        }
         self.list(Arc::new(dir), made)
     }
 
@@ -359,41 +332,5 @@ impl<'a> Job<'a> {
             return self.finish_dir(dir);
         }
         Ok(())
-    }
-}
-
-/// Why one object was not copied.
-enum Failure {
-    Errno(Errno),
-    Words(Kind, &'static str),
-}
-
-impl From<Errno> for Failure {
-    fn from(errno: Errno) -> Failure {
-        Failure::Errno(errno)
-    }
-}
-
-impl Failure {
-    fn named(self, dir: &Arc<Trail>, name: &Name) -> Error {
-        let above = Some((Arc::clone(dir), name.clone()));
-        let trail = Trail { above };
-        match self {
-            Failure::Errno(errno) => failed(&trail, errno),
-            Failure::Words(kind, words) => Error::at(kind, "cannot copy", &path(&trail), words),
-        }
-    }
-}
-
-fn failed(trail: &Trail, errno: Errno) -> Error {
-    Error::at(Kind::Other, "cannot copy", &path(trail), errno)
-}
-
-fn path(trail: &Trail) -> PathBuf {
-    let names = trail.names();
-    let bytes: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
-    match bytes.is_empty() {
-        true => PathBuf::from("."),
-        false => std::ffi::OsString::from_vec(bytes.join(&b'/')).into(),
     }
 }

@@ -5,16 +5,18 @@ use super::dir::DirFd;
 use super::errno::{Errno, Result};
 use super::name::Name;
 
-/// Removes an entry with all that is below it, however deep, whatever its permissions.
+/// Removes an entry with all that is below it, however deep, whatever its permissions. What is mounted in it is left
+/// alone: it belongs to somebody else.
 ///
 /// # Errors
-/// Those of removing; ENOENT is none.
+/// Those of removing; ENOENT is none; EBUSY for what is mounted.
 pub fn remove_tree(parent: &DirFd, top: &Name) -> Result<()> {
     match parent.unlink(top) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
         Err(Errno::EISDIR | Errno::EPERM) => {}
         Err(errno) => return Err(errno),
     }
+    let mount = parent.stat()?.mount_id;
     // A stack of its own: the depth is the layer's, not ours to limit.
     let mut path: Vec<(DirFd, Name)> = vec![(parent.try_clone()?, top.clone())];
     while let Some((dir, entry)) = path.last() {
@@ -27,6 +29,9 @@ pub fn remove_tree(parent: &DirFd, top: &Name) -> Result<()> {
             Err(errno) => return Err(errno),
         }
         let inner = dir.open_dir(entry)?;
+        if inner.stat()?.mount_id != mount {
+            return Err(Errno::EBUSY);
+        }
         match empty_of_files(&inner)? {
             Some(subdir) => path.push((inner, subdir)),
             None => continue,

@@ -127,6 +127,36 @@ fn a_damaged_container_can_be_removed() {
 }
 
 #[test]
+fn what_is_mounted_in_a_container_is_nobodys_to_copy_or_remove() {
+    one("what_is_mounted_in_a_container", "vfs", false, |shop| {
+        let dir = shop.dir("base", "mkdir d; echo own > d/own");
+        let layer = shop.ok(&["layer", "create", "--from-dir", &dir]);
+        let container = shop.ok(&["container", "create", "--layer", &layer]);
+        let theirs = shop.place.tmpfs("theirs");
+        fs::write(theirs.join("file"), "theirs").unwrap();
+        let inside = shop.root().join("vfs").join(&container).join("root/d");
+        rustix::mount::mount_bind(&theirs, &inside).unwrap();
+        let committed = shop.ok(&["container", "commit", &container]);
+        let tree = shop.root().join("vfs").join(&committed).join("root");
+        assert_eq!(crate::rig::names(&tree), "d");
+        let said = shop.call(&["container", "rm", &container]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.err.contains("busy"), "{said:?}");
+        assert_eq!(fs::read_to_string(theirs.join("file")).unwrap(), "theirs");
+        assert_eq!(shop.call(&["store", "gc"]).code, Some(1));
+        assert_eq!(fs::read_to_string(theirs.join("file")).unwrap(), "theirs");
+        let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let moved = table
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .find(|at| at.contains("/trash/"));
+        rustix::mount::unmount(moved.unwrap(), rustix::mount::UnmountFlags::empty()).unwrap();
+        shop.ok(&["store", "gc"]);
+        shop.is_clean();
+    });
+}
+
+#[test]
 fn without_attributes_there_is_driver_vfs() {
     one("without_attributes", "vfs", false, |shop| {
         // ramfs has no attributes.

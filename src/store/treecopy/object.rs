@@ -5,9 +5,8 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{
-    Dir, Entry, Failure, Job, Place, REFLINK, REFLINK_NOT, REFLINK_UNKNOWN, Task, Trail, Way,
-};
+use super::trail::{Failure, Trail};
+use super::{Dir, Entry, Job, Place, REFLINK, REFLINK_NOT, REFLINK_UNKNOWN, Task, Way};
 use crate::layer::mark::{MarkRules, Redirects, is_whiteout_device};
 use crate::store::error::Kind;
 use crate::sys::at::{At, OpenMode, SetTime};
