@@ -32,6 +32,7 @@ pub mod error;
 pub mod export;
 pub mod gc;
 pub mod id;
+pub mod images;
 pub mod init;
 pub mod layers;
 pub mod layout;

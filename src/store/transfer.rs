@@ -1,8 +1,12 @@
 //! Layers from archives and to archives, and what layers and containers change.
 
-use std::io::{Read, Write};
+use std::fs::{File, Permissions};
+use std::io::{BufWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+
+use tempfile::NamedTempFile;
 
 use super::Store;
 use super::apply::{Applied, ApplyOptions, Devices, Expected, Limits, TreeForm, apply};
@@ -20,6 +24,9 @@ use super::remarks::Remarks;
 use super::watch::Watch;
 use crate::layer::keys::Namespace;
 
+/// Bytes gathered before they are written.
+const BUFFER_BYTES: usize = 256 << 10;
+
 /// How to unpack an archive to a layer.
 #[derive(Clone, Copy)]
 pub struct Unpacking<'a> {
@@ -31,8 +38,22 @@ pub struct Unpacking<'a> {
     pub strict_xattrs: bool,
     /// Digests known before.
     pub expected: Expected,
+    /// The layer is known by its content: its id is made of its digest and those below, and one that is there already
+    /// is taken instead.
+    pub by_content: bool,
     /// Who looks on.
     pub watch: &'a dyn Watch,
+}
+
+/// A layer that came as an archive.
+#[derive(Clone, Debug)]
+pub struct Unpacked {
+    /// What is known of it.
+    pub layer: LayerMeta,
+    /// What was unpacked.
+    pub applied: Applied,
+    /// It was there already.
+    pub was_there: bool,
 }
 
 impl<'a> Unpacking<'a> {
@@ -43,6 +64,7 @@ impl<'a> Unpacking<'a> {
             devices: Devices::default(),
             strict_xattrs: false,
             expected: Expected::default(),
+            by_content: false,
             watch,
         }
     }
@@ -87,7 +109,7 @@ impl Store {
         new: &NewLayer,
         source: Box<dyn Read + Send>,
         how: &Unpacking<'_>,
-    ) -> Result<(LayerMeta, Applied)> {
+    ) -> Result<Unpacked> {
         let (above, below) = match &new.parent {
             Some(parent) => {
                 let view = self.view(&Tree::Layer(parent.clone()))?;
@@ -95,7 +117,8 @@ impl Store {
             }
             None => (None, None),
         };
-        self.add_layer(new, |driver, staging, tree, meta| {
+        let mut unpacked = None;
+        let added = self.add_layer(new, |driver, staging, tree, meta| {
             let recipe = staging.meta();
             std::fs::create_dir(&recipe).or_at("cannot make", &recipe)?;
             let options = ApplyOptions {
@@ -116,9 +139,31 @@ impl Store {
             let applied = apply(&open(tree)?, form, source, &options)?;
             let diff_id = applied.blob.diff_id;
             meta.diff_id = Some(diff_id.to_string());
-            meta.chain_id = chain_id(above.as_ref(), diff_id)?;
-            Ok(applied)
-        })
+            let chain = chain_id(above.as_ref(), diff_id)?;
+            meta.chain_id = chain.map(|chain| chain.to_string());
+            if let (true, Some(chain)) = (how.by_content, chain) {
+                meta.id = self.chain_layer(chain, driver.kind())?;
+            }
+            unpacked = Some((meta.id.clone(), applied));
+            Ok(())
+        });
+        match (added, unpacked) {
+            (Ok((layer, ())), Some((_, applied))) => Ok(Unpacked {
+                layer,
+                applied,
+                was_there: false,
+            }),
+            (Err(error), Some((id, applied))) if error.kind == Kind::Exists && how.by_content => {
+                let layer = self.layer(&id).map_err(|_| error)?;
+                Ok(Unpacked {
+                    layer,
+                    applied,
+                    was_there: true,
+                })
+            }
+            (Err(error), _) => Err(error),
+            (Ok(_), None) => Err(Error::new(Kind::Other, "nothing was unpacked")),
+        }
     }
 
     fn marks(&self) -> Result<Namespace> {
@@ -258,14 +303,14 @@ fn hashed(
 }
 
 /// `above`: that of the parent, if there is a parent.
-fn chain_id(above: Option<&Option<String>>, diff_id: Digest) -> Result<Option<String>> {
+fn chain_id(above: Option<&Option<String>>, diff_id: Digest) -> Result<Option<Digest>> {
     let above = match above {
         None => None,
         Some(Some(above)) => Some(Digest::parse(above)?),
         // Of what is below it is not known either.
         Some(None) => return Ok(None),
     };
-    Ok(Some(Digest::chain(above, diff_id).to_string()))
+    Ok(Some(Digest::chain(above, diff_id)))
 }
 
 /// A file to read an archive from; `-` is standard input.
@@ -276,7 +321,7 @@ pub fn source(path: &Path) -> Result<Box<dyn Read + Send>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(std::io::stdin()));
     }
-    match std::fs::File::open(path) {
+    match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::at(
             Kind::NotFound,
             "no file",
@@ -285,4 +330,44 @@ pub fn source(path: &Path) -> Result<Box<dyn Read + Send>> {
         )),
         result => Ok(Box::new(result.or_at("cannot read", path)?)),
     }
+}
+
+/// Writes a file as a whole: if that fails it is not there.
+///
+/// # Errors
+/// Those of writing.
+pub fn write_file<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+    let is_other = path.symlink_metadata().is_ok_and(|there| !there.is_file());
+    if is_other {
+        // A pipe, a device, a link: written to, never replaced.
+        let file = File::create(path).or_at("cannot write", path)?;
+        let mut sink = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let written = write(&mut sink)?;
+        sink.flush().or_at("cannot write", path)?;
+        return Ok(written);
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(dir).or_at("cannot write to", dir)?;
+    let mut sink = BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
+    let written = write(&mut sink)?;
+    sink.flush().or_at("cannot write", path)?;
+    drop(sink);
+    keep(file, path)?;
+    Ok(written)
+}
+
+/// Gives a complete file its name, and the usual mode.
+///
+/// # Errors
+/// Those of renaming.
+pub(super) fn keep(file: NamedTempFile, path: &Path) -> Result<()> {
+    let mode = Permissions::from_mode(0o644);
+    file.as_file()
+        .set_permissions(mode)
+        .or_at("cannot write", path)?;
+    file.persist(path)
+        .map_err(|e| e.error)
+        .or_at("cannot write", path)?;
+    Ok(())
 }

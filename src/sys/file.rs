@@ -84,6 +84,11 @@ impl FileFd {
         At(Target::Fd(self.0.as_fd()))
     }
 
+    /// The same open file for readers and writers of streams.
+    pub fn into_std(self) -> std::fs::File {
+        self.0.into()
+    }
+
     /// statx(2).
     ///
     /// # Errors

@@ -101,6 +101,66 @@ pub enum Noun {
     /// Trees that change
     #[command(subcommand)]
     Container(ContainerVerb),
+    /// Lists of layers with a configuration
+    #[command(subcommand)]
+    Image(ImageVerb),
+}
+
+/// `plyfs image ...`
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum ImageVerb {
+    /// Take an image in; print its id
+    Import {
+        /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR
+        from: String,
+        /// Its name, instead of those it comes with
+        #[arg(long)]
+        name: Option<String>,
+        /// How to unpack
+        #[command(flatten)]
+        unpack: UnpackArgs,
+    },
+    /// Write an image, or a layer with all below it as one
+    Export {
+        /// Id, beginning of an id, or name
+        image: String,
+        /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR
+        to: String,
+        /// How to pack layers; as they came if not given, else gzip
+        #[arg(long, value_enum)]
+        compress: Option<CompressWord>,
+    },
+    /// List all images
+    Ls,
+    /// Say everything about an image, in JSON
+    Inspect {
+        /// Id, beginning of an id, or name
+        image: String,
+    },
+    /// Give an image a name; a name of another image moves
+    Tag {
+        /// Id, beginning of an id, or name
+        image: String,
+        /// The name
+        name: String,
+    },
+    /// Remove images with their layers, as far as nothing else needs these; one of several names only as a name
+    Rm {
+        /// Ids, beginnings of ids, or names
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+}
+
+/// `--compress`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompressWord {
+    /// Plain tar
+    None,
+    /// gzip
+    Gzip,
+    /// zstd
+    Zstd,
 }
 
 /// `plyfs store ...`
@@ -134,6 +194,9 @@ pub enum LayerVerb {
         /// The layer below: id, beginning of an id, or name
         #[arg(long, value_name = "LAYER")]
         parent: Option<String>,
+        /// The image whose top-most layer is the one below
+        #[arg(long, value_name = "IMAGE", conflicts_with = "parent")]
+        parent_image: Option<String>,
         /// What differs from the parent, whiteouts included; nothing if not given
         #[arg(long, value_name = "DIR", conflicts_with = "from_tar")]
         from_dir: Option<PathBuf>,
@@ -201,6 +264,9 @@ pub enum ContainerVerb {
         /// What it stands on: id, beginning of an id, or name; nothing if not given
         #[arg(long, value_name = "LAYER")]
         layer: Option<String>,
+        /// The image it stands on: id, beginning of an id, or name
+        #[arg(long, value_name = "IMAGE", conflicts_with = "layer")]
+        image: Option<String>,
         /// It cannot be written to
         #[arg(long)]
         read_only: bool,
@@ -368,7 +434,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
-const NOUNS: [&str; 3] = ["store", "layer", "container"];
+const NOUNS: [&str; 4] = ["store", "layer", "container", "image"];
 const FLAGS: [&str; 7] = [
     "--root", "--run", "--driver", "--json", "-q", "--quiet", "--sync",
 ];

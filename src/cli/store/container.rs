@@ -28,15 +28,24 @@ pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, 
     match verb {
         ContainerVerb::Create {
             layer,
+            image,
             read_only,
             volatile,
         } => {
+            let (image, layer) = match (image, layer) {
+                (Some(image), _) => {
+                    let (image, top) = store.find_image_top(&image)?;
+                    (Some(image), top)
+                }
+                (None, Some(layer)) => (None, Some(store.find_layer(&layer)?)),
+                (None, None) => (None, None),
+            };
             let new = NewContainer {
-                layer: layer.map(|layer| store.find_layer(&layer)).transpose()?,
+                layer,
+                image,
                 driver: globals.driver.map(|word| word.kind()),
                 read_only,
                 volatile,
-                ..NewContainer::default()
             };
             say_id(globals, &store.create_container(&new)?.id)
         }

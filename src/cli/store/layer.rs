@@ -25,19 +25,24 @@ pub fn run(globals: &Globals, store: &Store, verb: LayerVerb) -> Result<u8, Fail
     match verb {
         LayerVerb::Create {
             parent,
+            parent_image,
             from_dir,
             from_tar: None,
             name,
             unpack: _,
-        } => create(globals, store, parent, from_dir, name),
+        } => {
+            let parent = find_parent(store, parent, parent_image)?;
+            create(globals, store, parent, from_dir, name)
+        }
         LayerVerb::Create {
             parent,
+            parent_image,
             from_tar: Some(archive),
             name,
             unpack,
             from_dir: _,
         } => {
-            let parent = parent.map(|parent| store.find_layer(&parent)).transpose()?;
+            let parent = find_parent(store, parent, parent_image)?;
             let name = wanted_name(name)?;
             transfer::unpack(globals, store, parent, &archive, name, &unpack)
         }
@@ -67,15 +72,28 @@ pub fn run(globals: &Globals, store: &Store, verb: LayerVerb) -> Result<u8, Fail
     }
 }
 
+/// The layer below, by itself or as the top of an image.
+fn find_parent(
+    store: &Store,
+    layer: Option<String>,
+    image: Option<String>,
+) -> Result<Option<Id>, Failure> {
+    Ok(match (layer, image) {
+        (Some(layer), _) => Some(store.find_layer(&layer)?),
+        (None, Some(image)) => store.find_image_top(&image)?.1,
+        (None, None) => None,
+    })
+}
+
 fn create(
     globals: &Globals,
     store: &Store,
-    parent: Option<String>,
+    parent: Option<Id>,
     from_dir: Option<PathBuf>,
     name: Option<String>,
 ) -> Result<u8, Failure> {
     let new = NewLayer {
-        parent: parent.map(|parent| store.find_layer(&parent)).transpose()?,
+        parent,
         driver: globals.driver.map(|word| word.kind()),
         name: wanted_name(name)?,
         ..NewLayer::default()

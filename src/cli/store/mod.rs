@@ -1,4 +1,4 @@
-//! `plyfs store|layer|container ...`: the verbs of the store as words on a terminal.
+//! `plyfs store|layer|container|image ...`: the verbs of the store as words on a terminal.
 //!
 //! Invariant: stdout carries what was asked for and nothing else (an id, a path, a table, JSON); remarks go to stderr;
 //! the exit code is that of [`crate::store::error::Kind`]. Read [`args`] first, then one file per noun.
@@ -16,6 +16,7 @@ use crate::sys::process::{self, SignalSet, signal};
 pub mod admin;
 pub mod args;
 pub mod container;
+pub mod image;
 pub mod layer;
 pub mod output;
 pub mod transfer;
@@ -36,6 +37,7 @@ pub fn run(order: StoreOrder) -> Result<u8, Failure> {
         Noun::Store(verb) => admin::run(&globals, verb),
         Noun::Layer(verb) => layer::run(&globals, &interruptible(globals.open()?)?, verb),
         Noun::Container(verb) => container::run(&globals, &interruptible(globals.open()?)?, verb),
+        Noun::Image(verb) => image::run(&globals, &interruptible(globals.open()?)?, verb),
     }
 }
 

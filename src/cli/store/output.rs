@@ -1,9 +1,11 @@
 //! How the store speaks: an id or path on a line of its own, tables, or JSON.
 
+use std::io::{ErrorKind, Write};
+
 use serde::Serialize;
 
 use super::args::Globals;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, reason};
 use crate::cli::warn;
 use crate::store::error::Error;
 use crate::store::treecopy::Copied;
@@ -19,14 +21,25 @@ pub fn say(
 ) -> Result<u8, Failure> {
     if globals.json {
         let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
-        println!("{text}");
+        print(&text)
     } else {
         let text = words();
-        if !text.is_empty() {
-            println!("{}", text.trim_end_matches('\n'));
+        match text.is_empty() {
+            true => Ok(0),
+            false => print(text.trim_end_matches('\n')),
         }
     }
-    Ok(0)
+}
+
+/// Writes to standard output. Who reads no more, as `head`, has what he wants.
+fn print(text: &str) -> Result<u8, Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(format!(
+            "standard output: {}",
+            reason(&error)
+        ))),
+        _ => Ok(0),
+    }
 }
 
 /// Says a value that has no shorter form than JSON.
@@ -35,8 +48,7 @@ pub fn say(
 /// As [`say`].
 pub fn done(value: &impl Serialize) -> Result<u8, Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
-    println!("{text}");
-    Ok(0)
+    print(&text)
 }
 
 /// Says that an object is left out because it is damaged.

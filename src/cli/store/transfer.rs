@@ -1,7 +1,6 @@
 //! Archives in and out, and lists of changes: verbs that layers and containers share.
 
 use std::io::{BufWriter, IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -14,11 +13,11 @@ use crate::cli::warn;
 use crate::store::Store;
 use crate::store::apply::{Devices, Limits};
 use crate::store::changes::{Change, ChangeKind};
-use crate::store::error::{Kind, OrAt};
+use crate::store::error::Kind;
 use crate::store::id::{Id, ObjectName};
 use crate::store::layers::NewLayer;
 use crate::store::remarks::Remarks;
-use crate::store::transfer::{Tree, Unpacking, source};
+use crate::store::transfer::{Tree, Unpacking, source, write_file};
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -58,9 +57,9 @@ pub fn unpack(
         name,
         ..NewLayer::default()
     };
-    let (layer, applied) = store.unpack_layer(&new, source(archive)?, &unpacking(store, args))?;
-    remark(globals, &applied.remarks);
-    say_id(globals, &layer.id)
+    let unpacked = store.unpack_layer(&new, source(archive)?, &unpacking(store, args))?;
+    remark(globals, &unpacked.applied.remarks);
+    say_id(globals, &unpacked.layer.id)
 }
 
 /// Says what could not be as it was.
@@ -80,13 +79,20 @@ pub fn diff(globals: &Globals, store: &Store, tree: &Tree, args: &DiffArgs) -> R
         .as_deref()
         .map(|base| find(store, base))
         .transpose()?;
-    let exported = write_to(args.output.as_deref(), |sink| {
-        Ok(store.export(tree, base.as_ref(), sink, store)?)
-    })?;
+    let export = |sink: &mut dyn Write| store.export(tree, base.as_ref(), sink, store);
+    let exported = match args
+        .output
+        .as_deref()
+        .filter(|path| path.as_os_str() != "-")
+    {
+        Some(path) => write_file(path, export)?,
+        None => export(&mut standard_output()?)?,
+    };
     remark(globals, &exported.remarks);
     match &args.output {
         // Standard output carries the archive.
         None => Ok(0),
+        Some(path) if path.as_os_str() == "-" => Ok(0),
         Some(_) => {
             let value = json!({ "diff_id": exported.diff_id, "size": exported.size });
             say(globals, &value, String::new)
@@ -94,41 +100,13 @@ pub fn diff(globals: &Globals, store: &Store, tree: &Tree, args: &DiffArgs) -> R
     }
 }
 
-/// Writes a file as a whole, or standard output. A file that could not be completed is not there in the end.
-///
-/// # Errors
-/// Those of writing; usage: bytes for a terminal.
-pub fn write_to<T>(
-    path: Option<&Path>,
-    write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
-        let out = std::io::stdout();
-        if out.is_terminal() {
-            return Err(Failure::usage("no archives on a terminal (use -o FILE)"));
-        }
-        return write(&mut BufWriter::with_capacity(BUFFER_BYTES, out.lock()));
-    };
-    // A pipe, a device, a link: written to, never replaced.
-    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
-        let file = std::fs::File::create(path).or_at("cannot write", path)?;
-        return write(&mut BufWriter::with_capacity(BUFFER_BYTES, file));
+/// Standard output for bytes.
+fn standard_output() -> Result<impl Write, Failure> {
+    let out = std::io::stdout();
+    if out.is_terminal() {
+        return Err(Failure::usage("no archives on a terminal (use -o FILE)"));
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".plyfs-")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(dir)
-        .or_at("cannot make a file in", dir)?;
-    let written = write(&mut BufWriter::with_capacity(
-        BUFFER_BYTES,
-        file.as_file_mut(),
-    ))?;
-    file.persist(path)
-        .map_err(|e| e.error)
-        .or_at("cannot write", path)?;
-    Ok(written)
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, out.lock()))
 }
 
 /// The layer, or else the container, that is meant.

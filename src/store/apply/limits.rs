@@ -14,6 +14,14 @@ pub struct Limits {
     pub entries: u64,
 }
 
+impl Limits {
+    /// For what is our own.
+    pub const NONE: Limits = Limits {
+        bytes: u64::MAX,
+        entries: u64::MAX,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
