@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::{CompressWord, Globals, ImageVerb, UnpackArgs};
 use super::layer::{say_id, wanted_name};
-use super::output::{bytes, done, say, table};
+use super::output::{bytes, damaged, done, say, table};
 use super::transfer::{remark, unpacking};
 use crate::cli::failure::Failure;
 use crate::store::Store;
@@ -102,7 +102,7 @@ fn described(store: &Store, image: &ImageMeta) -> Result<Value, Failure> {
 }
 
 fn ls(globals: &Globals, store: &Store) -> Result<u8, Failure> {
-    let mut images = store.all_images()?;
+    let mut images = store.all_images(damaged)?;
     images.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
     let all: Result<Vec<Value>, Failure> =
         images.iter().map(|image| described(store, image)).collect();

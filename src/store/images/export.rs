@@ -80,7 +80,8 @@ impl Store {
         let mut chain = self.chain(layer)?;
         chain.reverse();
         let layers: Vec<Id> = chain.iter().map(|layer| layer.id.clone()).collect();
-        let images = self.all_images()?;
+        // What is damaged lends no configuration.
+        let images = self.all_images(|error| log::warn!("{error}"))?;
         let below = images
             .iter()
             .filter(|image| layers.starts_with(&image.layers))

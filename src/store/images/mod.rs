@@ -10,7 +10,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Store;
 use super::digest::Digest;
 use super::error::{Error, Kind, OrAt, Result};
 use super::id::{Id, ObjectName};
@@ -18,6 +17,7 @@ use super::lock::LockMode;
 use super::meta::{DriverKind, SyncPolicy, now, read_json, writer};
 use super::names::Named;
 use super::trash;
+use super::{Store, all};
 
 pub mod export;
 pub mod format;
@@ -90,21 +90,12 @@ impl Store {
         Ok(Some(manifest))
     }
 
-    /// All images, sorted by id.
+    /// All images, in the order of their ids. Damage of one is told and does not hide the others.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn all_images(&self) -> Result<Vec<ImageMeta>> {
-        let mut images = Vec::new();
-        for id in self.images()? {
-            match self.image(&id) {
-                Ok(image) => images.push(image),
-                // Removed meanwhile.
-                Err(error) if error.kind == Kind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(images)
+    pub fn all_images(&self, damaged: impl FnMut(Error)) -> Result<Vec<ImageMeta>> {
+        all(self.images()?, |id| self.image(id), damaged)
     }
 
     /// Publishes an image. It is no error when it is there already.
@@ -158,7 +149,12 @@ impl Store {
     /// [`Kind::Precondition`] while containers were made of it.
     pub fn remove_image(&self, id: &Id) -> Result<Vec<Id>> {
         let image = self.image(id)?;
-        for container in self.all_containers()? {
+        let mut unknown = None;
+        let containers = self.all_containers(|error| unknown = Some(error))?;
+        if let Some(error) = unknown {
+            return Err(error);
+        }
+        for container in containers {
             if container.image.as_ref() == Some(id) {
                 let text = format!("image {id} is in use by container {}", container.id);
                 return Err(Error::new(Kind::Precondition, text));
