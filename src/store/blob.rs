@@ -5,16 +5,20 @@
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::digest::{Digest, Hashing};
 use super::error::{Error, Kind, Result};
+use super::watch::Watch;
 
 /// Bytes handed over at a time.
 const PIECE_BYTES: usize = 256 << 10;
+/// How long to wait for a source that is slow before asking whether to go on.
+const LOOK_UP: Duration = Duration::from_millis(100);
 /// Pieces that may lie ready.
 const PIECES: usize = 8;
 /// Largest window a zstd frame may ask for (log2 of bytes), as `zstd --long` writes it.
@@ -60,7 +64,8 @@ pub struct BlobInfo {
 }
 
 /// The unpacked bytes of a blob.
-pub struct BlobReader {
+pub struct BlobReader<'a> {
+    watch: &'a dyn Watch,
     pieces: Receiver<Vec<u8>>,
     piece: Cursor<Vec<u8>>,
     packed: Arc<AtomicU64>,
@@ -69,14 +74,15 @@ pub struct BlobReader {
     info: Option<BlobInfo>,
 }
 
-impl BlobReader {
-    /// Begins to read.
-    pub fn new(source: Box<dyn Read + Send>) -> BlobReader {
+impl<'a> BlobReader<'a> {
+    /// Begins to read. Whoever waits for more is let go when `watch` says stop.
+    pub fn new(source: Box<dyn Read + Send>, watch: &'a dyn Watch) -> BlobReader<'a> {
         let (sender, pieces) = sync_channel(PIECES);
         let packed = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&packed);
         let worker = std::thread::spawn(move || produce(source, &sender, counter));
         BlobReader {
+            watch,
             pieces,
             piece: Cursor::default(),
             packed,
@@ -102,9 +108,18 @@ impl BlobReader {
 
     /// The next piece; false at the end.
     fn advance(&mut self) -> io::Result<bool> {
-        if let Ok(piece) = self.pieces.recv() {
-            self.piece = Cursor::new(piece);
-            return Ok(true);
+        loop {
+            match self.pieces.recv_timeout(LOOK_UP) {
+                Ok(piece) => {
+                    self.piece = Cursor::new(piece);
+                    return Ok(true);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if self.watch.is_stopped() => {
+                    return Err(io::Error::other("interrupted"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
         if let Some(worker) = self.worker.take() {
             let crashed = |_| Err(io::Error::other("the thread that reads the blob panicked"));
@@ -128,7 +143,7 @@ fn again(error: &io::Error) -> io::Error {
     }
 }
 
-impl Read for BlobReader {
+impl Read for BlobReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.piece.read(buffer)? {
@@ -205,10 +220,11 @@ fn hand_over(source: impl Read, pieces: &SyncSender<Vec<u8>>) -> io::Result<Dige
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::watch::Nobody;
     use std::io::Write;
 
     fn read(bytes: &[u8]) -> io::Result<(Vec<u8>, BlobInfo)> {
-        let mut reader = BlobReader::new(Box::new(Cursor::new(bytes.to_vec())));
+        let mut reader = BlobReader::new(Box::new(Cursor::new(bytes.to_vec())), &Nobody);
         let mut all = Vec::new();
         reader.read_to_end(&mut all)?;
         Ok((all, reader.info().unwrap()))
@@ -258,7 +274,7 @@ mod tests {
             &flipped,
             &tail,
         ] {
-            let mut reader = BlobReader::new(Box::new(Cursor::new(bad.to_vec())));
+            let mut reader = BlobReader::new(Box::new(Cursor::new(bad.to_vec())), &Nobody);
             assert!(reader.read_to_end(&mut Vec::new()).is_err());
             assert!(reader.read(&mut [0]).is_err());
             assert!(reader.info().is_err());
@@ -267,7 +283,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_reader_that_left() {
-        let reader = BlobReader::new(Box::new(io::repeat(0)));
+        let reader = BlobReader::new(Box::new(io::repeat(0)), &Nobody);
         drop(reader);
     }
 }

@@ -29,8 +29,13 @@ impl Watch for Nobody {
 /// [`Kind::Other`]: interrupted.
 pub fn tell(watch: &dyn Watch, bytes: u64, entries: u64) -> Result<()> {
     if watch.is_stopped() {
-        return Err(Error::new(Kind::Other, "interrupted"));
+        return Err(interrupted());
     }
     watch.done(bytes, entries);
     Ok(())
+}
+
+/// What ends the work of who was told to stop.
+pub fn interrupted() -> Error {
+    Error::new(Kind::Other, "interrupted")
 }

@@ -10,8 +10,10 @@ mod support;
 #[allow(dead_code)] // A part of it is used here.
 mod tool;
 
+mod archives;
 mod containers;
 mod crash;
+mod images;
 mod layers;
 mod rig;
 mod whole;

@@ -45,8 +45,9 @@ impl Unpacker<'_> {
             kind: FileType::Dir,
             rdev: Rdev::default(),
             perm: 0o755,
-            uid: 0,
-            gid: 0,
+            // Root's, where root unpacks.
+            uid: self.ids.0,
+            gid: self.ids.1,
             xattrs: Vec::new(),
         };
         if let Some((stat, at)) = like {
@@ -85,6 +86,11 @@ impl Unpacker<'_> {
         path: &[u8],
     ) -> Result<()> {
         let fail = |errno| failed(path, errno);
+        // Also what was recorded before.
+        match at.remove_xattr(Form::Containers.name()) {
+            Ok(()) | Err(Errno::ENODATA | Errno::EPERM | Errno::EOPNOTSUPP) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
         for (name, _) in xattrs(at).map_err(fail)? {
             let stays = wanted.xattrs.iter().any(|(wanted, _)| *wanted == name);
             let Ok(name) = CString::new(name) else {

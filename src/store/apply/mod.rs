@@ -23,7 +23,7 @@ use super::recipe::Recorder;
 use super::remarks::Remarks;
 use super::tar::Entry;
 use super::tar::read::{End, TarReader, shown};
-use super::watch::{Watch, tell};
+use super::watch::{Watch, interrupted, tell};
 use crate::layer::keys::Namespace;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
@@ -120,11 +120,13 @@ pub fn apply(
     source: Box<dyn Read + Send>,
     options: &ApplyOptions<'_>,
 ) -> Result<Applied> {
-    let mut archive = TarReader::new(BlobReader::new(source));
+    let mut archive = TarReader::new(BlobReader::new(source, options.watch));
     let mut unpacker = Unpacker::new(root, form, options)?;
     let unpacked = unpacker.run(&mut archive);
     let blob = match unpacked {
         Ok(()) => archive.source().info()?,
+        // Why it stopped is why the archive seemed to end.
+        Err(_) if options.watch.is_stopped() => return Err(interrupted()),
         Err(error) => return Err(error),
     };
     check(options.expected, &blob, archive.end())?;
@@ -215,7 +217,7 @@ impl<'a> Unpacker<'a> {
         })
     }
 
-    fn run(&mut self, archive: &mut TarReader<BlobReader>) -> Result<()> {
+    fn run(&mut self, archive: &mut TarReader<BlobReader<'_>>) -> Result<()> {
         self.dress_root()?;
         while let Some(entry) = archive.next_entry()? {
             self.meter.entry(&entry.path)?;
@@ -232,7 +234,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Notes for the recipe what the reader took that is no data.
-    fn record(&mut self, archive: &mut TarReader<BlobReader>) -> Result<()> {
+    fn record(&mut self, archive: &mut TarReader<BlobReader<'_>>) -> Result<()> {
         let raw = archive.take_raw();
         self.recipe
             .as_mut()
@@ -240,7 +242,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Data that went into no file.
-    fn drop_data(&mut self, archive: &mut TarReader<BlobReader>) -> Result<()> {
+    fn drop_data(&mut self, archive: &mut TarReader<BlobReader<'_>>) -> Result<()> {
         loop {
             let got = archive.read_data(&mut self.buffer)?;
             if got == 0 {
@@ -254,7 +256,7 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn entry(&mut self, entry: &Entry, archive: &mut TarReader<BlobReader>) -> Result<()> {
+    fn entry(&mut self, entry: &Entry, archive: &mut TarReader<BlobReader<'_>>) -> Result<()> {
         let path = place::clean(&entry.path)?;
         let Some(path) = path else {
             return self.root_entry(entry);

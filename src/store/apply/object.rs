@@ -18,7 +18,7 @@ use crate::sys::name::Name;
 use crate::sys::resolve::split_last;
 use crate::sys::stat::{FileType, Rdev};
 
-type Archive = TarReader<BlobReader>;
+type Archive<'b> = TarReader<BlobReader<'b>>;
 
 /// What came of making an object.
 enum Outcome<T> {
@@ -34,7 +34,7 @@ impl Unpacker<'_> {
         &mut self,
         entry: &Entry,
         path: &[u8],
-        archive: &mut Archive,
+        archive: &mut Archive<'_>,
     ) -> Result<()> {
         let (place, name) = self.place(path)?;
         let real = join(&place.path, name.as_bytes());
@@ -122,7 +122,7 @@ impl Unpacker<'_> {
         place: &Place,
         name: &Name,
         real: &[u8],
-        archive: &mut Archive,
+        archive: &mut Archive<'_>,
     ) -> Result<()> {
         let make = |dir: &DirFd, name: &Name| dir.create_file(name, OpenMode::WRITE, 0o600);
         let (Outcome::New(file) | Outcome::Anew(file)) =
@@ -146,7 +146,7 @@ impl Unpacker<'_> {
         file.set_times(time, time).map_err(|e| failed(real, e))
     }
 
-    fn data(&mut self, file: &FileFd, real: &[u8], archive: &mut Archive) -> Result<()> {
+    fn data(&mut self, file: &FileFd, real: &[u8], archive: &mut Archive<'_>) -> Result<()> {
         let mut offset = 0;
         loop {
             let got = archive.read_data(&mut self.buffer)?;

@@ -2,17 +2,18 @@
 //! its id; where the layers are packed as they came, the manifest does too.
 
 use std::fs;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::ImageMeta;
 use super::format::{
     DOCUMENT_BYTES_MAX, Descriptor, DockerImage, Index, LAYOUT, Manifest, REF_NAME, diff_ids,
-    layer_type, manifest, new_config, parse, points_to,
+    layer_type, manifest, parse, points_to,
 };
 use super::import::Place;
+use super::leaving::Leaving;
+use super::pack::pack;
 use crate::store::Store;
 use crate::store::apply::{ApplyOptions, Devices, Expected, Limits, TreeForm, apply};
 use crate::store::blob::Compression;
@@ -24,30 +25,14 @@ use crate::store::recipe::cannot_write;
 use crate::store::remarks::Remarks;
 use crate::store::staging::is_there;
 use crate::store::tar::write::TarWriter;
-use crate::store::tar::{Entry, EntryKind};
 use crate::store::transfer::{Tree, keep, write_file};
 use crate::store::watch::Watch;
-use crate::sys::stat::{Rdev, Time};
 
 /// How hard gzip tries: what `gzip` does by itself.
 const GZIP_LEVEL: u32 = 6;
 /// The same of zstd.
 const ZSTD_LEVEL: i32 = 3;
 const BUFFER_BYTES: usize = 256 << 10;
-
-/// An image that is about to leave.
-pub struct Leaving {
-    config: Vec<u8>,
-    manifest: Option<Vec<u8>>,
-    layers: Vec<Id>,
-}
-
-impl Leaving {
-    /// The id it will be known by.
-    pub fn id(&self) -> String {
-        Digest::of(&self.config).hex()
-    }
-}
 
 /// How it leaves.
 #[derive(Clone, Copy)]
@@ -59,83 +44,6 @@ pub struct Packing<'a> {
 }
 
 impl Store {
-    /// An image as it is.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] when it is damaged.
-    pub fn leaving_image(&self, image: &ImageMeta) -> Result<Leaving> {
-        Ok(Leaving {
-            config: self.image_config(&image.id)?,
-            manifest: self.image_manifest(image)?,
-            layers: image.layers.clone(),
-        })
-    }
-
-    /// A layer and all below it as an image. It has the configuration of the image that it stands on, if it stands on
-    /// one, and what was said when it and those in between were committed.
-    ///
-    /// # Errors
-    /// Those of reading the layers: digests that are not known yet are computed.
-    pub fn leaving_layer(&self, layer: &Id, watch: &dyn Watch) -> Result<Leaving> {
-        let mut chain = self.chain(layer)?;
-        chain.reverse();
-        let layers: Vec<Id> = chain.iter().map(|layer| layer.id.clone()).collect();
-        // What is damaged lends no configuration.
-        let images = self.all_images(|error| log::warn!("{error}"))?;
-        let below = images
-            .iter()
-            .filter(|image| layers.starts_with(&image.layers))
-            .max_by_key(|image| image.layers.len());
-        let (mut config, known) = match below {
-            Some(image) => {
-                let config = self.image_config(&image.id)?;
-                (
-                    parse::<Value>("configuration", &config)?,
-                    diff_ids(&config)?,
-                )
-            }
-            None => (new_config(&[], ""), Vec::new()),
-        };
-        let mut digests = known.clone();
-        for meta in &chain[known.len().min(chain.len())..] {
-            let digest = match &meta.diff_id {
-                Some(digest) => Digest::parse(digest)?,
-                None => {
-                    let tree = Tree::Layer(meta.id.clone());
-                    self.export(&tree, None, &mut std::io::sink(), watch)?
-                        .diff_id
-                }
-            };
-            digests.push(digest);
-            let history = json!({
-                "created": meta.created, "created_by": "plyfs container commit",
-                "author": meta.author, "comment": meta.message,
-            });
-            let history = history
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(_, v)| !v.is_null());
-            let history: Value = history.map(|(k, v)| (k.clone(), v.clone())).collect();
-            match config["history"].as_array_mut() {
-                Some(all) => all.push(history),
-                None => config["history"] = json!([history]),
-            }
-            config["created"] = json!(meta.created);
-            for (key, value) in &meta.config {
-                // `Cmd=["a"]` is a list, `User=me` is a word.
-                config["config"][key] =
-                    serde_json::from_str(value).unwrap_or_else(|_| json!(value));
-            }
-        }
-        config["rootfs"] = json!({ "type": "layers", "diff_ids": digests });
-        Ok(Leaving {
-            config: config.to_string().into_bytes(),
-            manifest: None,
-            layers,
-        })
-    }
-
     /// Writes an image.
     ///
     /// # Errors
@@ -395,66 +303,4 @@ fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(dir).or_at("cannot write to", dir)?;
     file.write_all(bytes).or_at("cannot write", path)?;
     keep(file, path)
-}
-
-/// Packs a directory of ours into an archive that says nothing of when and by whom.
-fn pack(dir: &Path, file: &Path) -> Result<()> {
-    write_file(file, |sink| {
-        let mut archive = TarWriter::new(sink);
-        pack_dir(dir, "", &mut archive)?;
-        let sink = archive.finish().map_err(cannot_write)?;
-        sink.flush().map_err(cannot_write)?;
-        Ok(Remarks::default())
-    })
-    .map(drop)
-}
-
-fn pack_dir(dir: &Path, prefix: &str, archive: &mut TarWriter<&mut dyn Write>) -> Result<()> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).or_at("cannot read", dir)? {
-        names.push(entry.or_at("cannot read", dir)?.file_name());
-    }
-    names.sort();
-    for name in names {
-        let path = dir.join(&name);
-        let is_dir = path.is_dir();
-        let shown = format!("{prefix}{}", name.to_string_lossy());
-        let size = fs::metadata(&path).or_at("cannot read", &path)?.len();
-        let entry = Entry {
-            path: if is_dir {
-                format!("{shown}/")
-            } else {
-                shown.clone()
-            }
-            .into_bytes(),
-            kind: if is_dir {
-                EntryKind::Dir
-            } else {
-                EntryKind::File
-            },
-            perm: if is_dir { 0o755 } else { 0o644 },
-            uid: 0,
-            gid: 0,
-            mtime: Time::default(),
-            size: if is_dir { 0 } else { size },
-            link: Vec::new(),
-            rdev: Rdev::default(),
-            xattrs: Vec::new(),
-        };
-        archive.entry(&entry).map_err(cannot_write)?;
-        if is_dir {
-            pack_dir(&path, &format!("{shown}/"), archive)?;
-            continue;
-        }
-        let file = fs::File::open(&path).or_at("cannot read", &path)?;
-        let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match file.read(&mut buffer).or_at("cannot read", &path)? {
-                0 => break,
-                got => archive.data(&buffer[..got]).map_err(cannot_write)?,
-            }
-        }
-    }
-    Ok(())
 }

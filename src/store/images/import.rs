@@ -46,9 +46,8 @@ impl Place {
     pub fn parse(text: &str) -> Result<Place> {
         let wrong = || {
             let text = text.escape_debug();
-            let text = format!(
-                "{text}: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR is wanted"
-            );
+            let kinds = "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR";
+            let text = format!("{text}: {kinds} is wanted");
             Error::new(Kind::Invalid, text)
         };
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;

@@ -2,7 +2,7 @@
 //!
 //! What an image has in the store: `image.json` ([`ImageMeta`]), `config` and, when it came with one, `manifest`: these
 //! two byte for byte as they came, so that an image leaves as what it was. Read [`format`](mod@format) (what is in a
-//! layout or archive), `source` (reading one), [`import`], [`export`].
+//! layout or archive), `source` (reading one), [`import`], [`leaving`], [`export`].
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +22,8 @@ use super::{Store, all};
 pub mod export;
 pub mod format;
 pub mod import;
+pub mod leaving;
+mod pack;
 mod source;
 
 /// `image.json`: what is known of an image.
