@@ -123,7 +123,8 @@ fn archives_of_enemies_leave_nothing() {
         shop.sh(
             "echo victim > victim; echo f > f
              tar -cPf climbs.tar --transform 's,^f,../../f,' f
-             ln -s .. link; tar -cf through.tar link; rm link; mkdir link; echo x > link/victim; tar -rf through.tar link/victim; rm -r link
+             ln -s .. link; tar -cf through.tar link; rm link
+             mkdir link; echo x > link/victim; tar -rf through.tar link/victim; rm -r link
              ln f h; tar -cPf hard.tar --transform 's,^f,../victim,' f h; rm h
              touch .wh.; tar -cf nameless.tar .wh.; touch .wh...; tar -cf dots.tar .wh...
              tar -cf good.tar f f; head -c 700 good.tar > cut.tar; gzip -k good.tar; head -c 60 good.tar.gz > cut.tar.gz

@@ -269,7 +269,8 @@ fn umoci_and_skopeo_read_what_we_write_and_we_what_they_write() {
             for (i, packing) in ["none", "gzip"].into_iter().enumerate() {
                 let to = place(shop, "oci", &format!("ours{i}:x"));
                 shop.ok(&["image", "export", "top", &to, "--compress", packing]);
-                shop.sh(&format!("umoci unpack --image ours{i}:x bundle{i} > umoci.log 2>&1 || (cat umoci.log; false)"));
+                let unpack = format!("umoci unpack --image ours{i}:x bundle{i} > umoci.log 2>&1");
+                shop.sh(&format!("{unpack} || (cat umoci.log; false)"));
                 assert_eq!(
                     shop.sh(&format!(
                         "cd bundle{i}/rootfs; find . -printf '%p %m\\n' | sort; cat d/*"
@@ -279,7 +280,7 @@ fn umoci_and_skopeo_read_what_we_write_and_we_what_they_write() {
             }
             // What umoci makes of it, through skopeo in another form.
             shop.sh(
-                "echo four > bundle0/rootfs/d/four; rm bundle0/rootfs/d/three; ln bundle0/rootfs/d/four bundle0/rootfs/h
+                "cd bundle0/rootfs; echo four > d/four; rm d/three; ln d/four h; cd ../..
                  umoci repack --image ours0:y bundle0 > umoci.log 2>&1
                  skopeo --insecure-policy copy -q oci:ours0:y docker-archive:theirs.tar:them/it:1
                  skopeo --insecure-policy copy -q oci:ours0:y oci-archive:theirs.oci:y",

@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+/// Where an image may be.
+const PLACES: &str =
+    "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR";
+
 /// `plyfs image ...`
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum ImageVerb {
     /// Take an image in; print its id
     Import {
-        /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR
+        /// Where it is
+        #[arg(help = PLACES)]
         from: String,
         /// Its name, instead of those it comes with
         #[arg(long)]
@@ -22,7 +27,8 @@ pub enum ImageVerb {
     Export {
         /// Id, beginning of an id, or name
         image: String,
-        /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR
+        /// Where to
+        #[arg(help = PLACES)]
         to: String,
         /// How to pack layers; as they came if not given, else gzip
         #[arg(long, value_enum)]
