@@ -204,3 +204,67 @@ pub fn sync_parent(path: &Path) -> Result<()> {
         .and_then(|dir| dir.sync(false))
         .or_at("cannot sync", parent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::id::Id;
+    use super::super::meta::{DriverKind, LayerMeta};
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let temp = tempfile::tempdir().unwrap();
+        let (root, run) = (temp.path().join("s"), temp.path().join("run"));
+        (temp, Store::init(&root, &run, DriverKind::Vfs).unwrap())
+    }
+
+    fn publish(store: &Store, id: &Id, text: &str) -> Result<LayerMeta> {
+        let staging = store.stage()?;
+        fs::write(staging.tree()?.join("file"), text).unwrap();
+        store.publish_layer(&staging, LayerMeta::new(id.clone(), DriverKind::Vfs, None))
+    }
+
+    fn text(store: &Store, id: &Id) -> String {
+        fs::read_to_string(store.tree(DriverKind::Vfs, id).join("file")).unwrap()
+    }
+
+    #[test]
+    fn what_a_crash_left_is_replaced_and_what_exists_is_not() {
+        let (_temp, store) = store();
+        let id = Id::random().unwrap();
+        let left = store.tree(DriverKind::Vfs, &id);
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("half"), "").unwrap();
+        publish(&store, &id, "first").unwrap();
+        assert_eq!(fs::read_dir(&left).unwrap().count(), 1);
+        let again = publish(&store, &id, "second").unwrap_err();
+        assert_eq!(
+            (again.kind, text(&store, &id)),
+            (Kind::Exists, "first".into())
+        );
+        assert_eq!(store.check(false).unwrap(), Default::default());
+    }
+
+    #[test]
+    fn of_many_who_publish_one_id_one_succeeds() {
+        let (_temp, mut store) = store();
+        store.sync = super::super::meta::SyncPolicy::None;
+        for _ in 0..20 {
+            let id = Id::random().unwrap();
+            let results: Vec<Result<LayerMeta>> = std::thread::scope(|scope| {
+                let (store, id) = (&store, &id);
+                let all =
+                    ["a", "b", "c", "d"].map(|text| scope.spawn(move || publish(store, id, text)));
+                all.into_iter().map(|one| one.join().unwrap()).collect()
+            });
+            let won = results.iter().filter(|result| result.is_ok()).count();
+            let lost = |result: &&Result<LayerMeta>| matches!(result, Err(error) if error.kind == Kind::Exists);
+            assert_eq!(
+                (won, results.iter().filter(lost).count()),
+                (1, 3),
+                "{results:?}"
+            );
+            assert!("abcd".contains(&text(&store, &id)));
+        }
+        assert_eq!(store.check(false).unwrap(), Default::default());
+    }
+}
