@@ -90,6 +90,7 @@ impl Stack {
                 follow: true,
                 metacopy: true,
             },
+            blocks_tell: false,
         });
         let roots = stack;
         Ok(MergedDir::roots(&Arc::new(Stack { roots, rules }), 0))

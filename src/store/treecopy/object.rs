@@ -29,6 +29,7 @@ const MARKS: MarkRules = MarkRules {
         follow: false,
         metacopy: false,
     },
+    blocks_tell: false,
 };
 
 /// What a security module thinks of a file depends on where the file is.
