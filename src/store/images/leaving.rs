@@ -29,7 +29,7 @@ impl Store {
     /// An image as it is.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] when it is damaged.
+    /// When it is damaged.
     pub fn leaving_image(&self, image: &ImageMeta) -> Result<Leaving> {
         Ok(Leaving {
             config: self.image_config(&image.id)?,
