@@ -74,8 +74,6 @@ impl<'a> Header<'a> {
     /// [`Kind::Unsupported`] for sparse files, [`Kind::Corrupt`] for what nobody knows.
     pub fn kind(&self) -> Result<Type> {
         Ok(match self.0[TYPE] {
-            // Before there was a type for directories, a slash said it.
-            0 | b'0' if self.text(NAME).ends_with(b"/") => Type::Object(EntryKind::Dir),
             0 | b'0' | b'7' => Type::Object(EntryKind::File),
             b'1' => Type::Object(EntryKind::HardLink),
             b'2' => Type::Object(EntryKind::Symlink),
@@ -94,6 +92,12 @@ impl<'a> Header<'a> {
                 return Err(corrupt(what));
             }
         })
+    }
+
+    /// Is it of a time before directories had a type? Then a slash at the end of the name says it, of the whole name,
+    /// not of what a header has room for.
+    pub fn is_old(&self) -> bool {
+        self.0[TYPE] == 0
     }
 
     /// The size field.

@@ -95,6 +95,9 @@ impl<R: Read> TarReader<R> {
         }
         pax::apply(&extended.records, &mut entry)
             .map_err(|error| Error::new(error.kind, format!("{}: {error}", shown(&entry.path))))?;
+        if header.is_old() && entry.path.ends_with(b"/") {
+            (entry.kind, entry.size) = (EntryKind::Dir, 0);
+        }
         self.data_left = entry.size;
         self.padding_left = padded(entry.size) - entry.size;
         Ok(entry)

@@ -191,7 +191,9 @@ fn gnu_names_binary_numbers_and_old_directories() {
     bytes[662] = 0;
     // The owner of "short" in base 256.
     bytes[1024 + 108..1024 + 116].copy_from_slice(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xfe]);
-    // Its time before 1970.
+    // The type of old directories.
+    bytes[1536 + 156] = 0;
+    // A time before 1970.
     bytes[1024 + 136..1024 + 148].copy_from_slice(&[0xff; 12]);
     fix_checksums(&mut bytes);
     let (entries, again, _) = read(&bytes).unwrap();
@@ -199,6 +201,18 @@ fn gnu_names_binary_numbers_and_old_directories() {
     assert_eq!(entries[0].path, long);
     assert_eq!((entries[0].uid, entries[0].mtime.sec), (u32::MAX - 1, -1));
     assert_eq!(entries[1].kind, EntryKind::Dir);
+}
+
+#[test]
+fn a_name_that_a_header_cuts_after_a_slash_is_still_a_file() {
+    let long = [&b"d/".repeat(60)[..], b"f"].concat();
+    let file = Entry {
+        size: 3,
+        ..entry(&long, EntryKind::File)
+    };
+    let bytes = archive(std::slice::from_ref(&file));
+    assert!(bytes[1024..1124].ends_with(b"/"));
+    assert_eq!(read(&bytes).unwrap().0, [file]);
 }
 
 #[test]
