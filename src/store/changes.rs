@@ -4,13 +4,20 @@
 //! Order: a directory before what is in it; in a directory first what was deleted, then the rest, each by name. A
 //! directory that differs only in what is in it is told as modified, before the first change in it.
 
+use std::path::Path;
+
 use crate::layer::{keys, stat_override};
 use crate::sys::errno::Result as SysResult;
 use crate::sys::name::Name;
 use crate::sys::stat::FileType;
 
-use super::error::{Error, Kind, Result};
+use super::error::{Error, Kind, OrAt, Result};
 use super::merged::{Found, MergedDir};
+
+/// Deepest tree that is walked.
+const DEPTH_MAX: usize = 8192;
+/// Room for that.
+const STACK_BYTES: usize = 256 << 20;
 
 /// How a path differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,35 +65,57 @@ impl<F: FnMut(&Change<'_>) -> Result<()>> Visit for F {
 /// What the top-most layer of a tree changes of those below it.
 ///
 /// # Errors
-/// Those of reading the layers, and of who is told.
-pub fn of_top(tree: &MergedDir, visit: &mut dyn Visit) -> Result<()> {
+/// Those of reading the layers, and of who is told; [`Kind::Unsupported`] for trees that are deeper than anything real.
+pub fn of_top(tree: &MergedDir, visit: &mut (dyn Visit + Send)) -> Result<()> {
     let below = tree.below(0);
-    let mut walk = Walk::new(visit);
-    walk.root(below.as_ref(), tree)?;
-    walk.top(tree, below.as_ref(), false)
+    with_stack(|| {
+        let mut walk = Walk::new(visit);
+        walk.root(below.as_ref(), tree)?;
+        walk.top(tree, below.as_ref(), false)
+    })
 }
 
 /// What changed from one tree to another; all of the new one if there is no old one.
 ///
 /// # Errors
-/// Those of reading, and of who is told.
-pub fn between(old: Option<&MergedDir>, new: &MergedDir, visit: &mut dyn Visit) -> Result<()> {
-    let mut walk = Walk::new(visit);
-    walk.root(old, new)?;
-    walk.trees(old, new)
+/// As [`of_top`].
+pub fn between(
+    old: Option<&MergedDir>,
+    new: &MergedDir,
+    visit: &mut (dyn Visit + Send),
+) -> Result<()> {
+    with_stack(|| {
+        let mut walk = Walk::new(visit);
+        walk.root(old, new)?;
+        walk.trees(old, new)
+    })
+}
+
+/// Runs a walk where a tree of [`DEPTH_MAX`] has room; what is not used of it costs nothing.
+fn with_stack(walk: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread
+            .spawn_scoped(scope, walk)
+            .or_at("cannot walk", Path::new("/"))?;
+        let crashed = |_| Err(Error::new(Kind::Other, "the walk panicked"));
+        thread.join().unwrap_or_else(crashed)
+    })
 }
 
 struct Walk<'a> {
-    visit: &'a mut dyn Visit,
+    visit: &'a mut (dyn Visit + Send),
+    depth: usize,
     path: Vec<u8>,
     /// Directories around the current one that are told if anything in them is.
     pending: Vec<(Vec<u8>, Found)>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(visit: &'a mut dyn Visit) -> Walk<'a> {
+    fn new(visit: &'a mut (dyn Visit + Send)) -> Walk<'a> {
         Walk {
             visit,
+            depth: 0,
             path: Vec::new(),
             pending: Vec::new(),
         }
@@ -134,11 +163,13 @@ impl<'a> Walk<'a> {
                 None => {}
             }
         }
+        self.descend()?;
         for (name, old, new) in there {
             self.enter(&name);
             self.top_entry(old, &new)?;
             self.leave(&name);
         }
+        self.depth -= 1;
         Ok(())
     }
 
@@ -186,6 +217,7 @@ impl<'a> Walk<'a> {
                 self.tell_deleted(name, false)?;
             }
         }
+        self.descend()?;
         for (name, new) in &after {
             let old = before.binary_search_by(|(n, _)| n.cmp(name)).ok();
             let old = old.map(|i| &before[i].1);
@@ -193,6 +225,7 @@ impl<'a> Walk<'a> {
             self.tree_entry(old, new)?;
             self.leave(name);
         }
+        self.depth -= 1;
         Ok(())
     }
 
@@ -214,6 +247,15 @@ impl<'a> Walk<'a> {
             };
             self.trees(before.as_ref(), &children)?;
             self.forget_pending();
+        }
+        Ok(())
+    }
+
+    fn descend(&mut self) -> Result<()> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            let text = format!("a tree of more than {DEPTH_MAX} directories in each other");
+            return Err(Error::new(Kind::Unsupported, text));
         }
         Ok(())
     }

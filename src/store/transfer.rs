@@ -215,7 +215,12 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::view`], of reading, and of who is told.
-    pub fn changes(&self, tree: &Tree, base: Option<&Tree>, visit: &mut dyn Visit) -> Result<()> {
+    pub fn changes(
+        &self,
+        tree: &Tree,
+        base: Option<&Tree>,
+        visit: &mut (dyn Visit + Send),
+    ) -> Result<()> {
         let view = self.view(tree)?;
         if let Some(base) = base {
             return between(Some(&self.view(base)?), &view, visit);
@@ -238,7 +243,7 @@ impl Store {
         &self,
         tree: &Tree,
         base: Option<&Tree>,
-        sink: &mut dyn Write,
+        sink: &mut (dyn Write + Send),
         watch: &dyn Watch,
     ) -> Result<Exported> {
         if let (Tree::Layer(id), None) = (tree, base) {
@@ -274,7 +279,7 @@ impl Store {
     pub fn export_whole(
         &self,
         tree: &Tree,
-        sink: &mut dyn Write,
+        sink: &mut (dyn Write + Send),
         watch: &dyn Watch,
     ) -> Result<Exported> {
         hashed(sink, |sink| {
@@ -285,10 +290,10 @@ impl Store {
     }
 }
 
-type Sink<'a> = Hashing<&'a mut dyn Write>;
+type Sink<'a> = Hashing<&'a mut (dyn Write + Send)>;
 
 fn hashed(
-    sink: &mut dyn Write,
+    sink: &mut (dyn Write + Send),
     write: impl FnOnce(&mut Sink<'_>) -> Result<Remarks>,
 ) -> Result<Exported> {
     let mut hashing = Hashing::new(sink);
@@ -336,7 +341,10 @@ pub fn source(path: &Path) -> Result<Box<dyn Read + Send>> {
 ///
 /// # Errors
 /// Those of writing.
-pub fn write_file<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+pub fn write_file<T>(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T>,
+) -> Result<T> {
     let is_other = path.symlink_metadata().is_ok_and(|there| !there.is_file());
     if is_other {
         // A pipe, a device, a link: written to, never replaced.

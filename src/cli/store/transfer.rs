@@ -79,7 +79,7 @@ pub fn diff(globals: &Globals, store: &Store, tree: &Tree, args: &DiffArgs) -> R
         .as_deref()
         .map(|base| find(store, base))
         .transpose()?;
-    let export = |sink: &mut dyn Write| store.export(tree, base.as_ref(), sink, store);
+    let export = |sink: &mut (dyn Write + Send)| store.export(tree, base.as_ref(), sink, store);
     let exported = match args
         .output
         .as_deref()
@@ -101,12 +101,12 @@ pub fn diff(globals: &Globals, store: &Store, tree: &Tree, args: &DiffArgs) -> R
 }
 
 /// Standard output for bytes.
-fn standard_output() -> Result<impl Write, Failure> {
+fn standard_output() -> Result<impl Write + Send, Failure> {
     let out = std::io::stdout();
     if out.is_terminal() {
         return Err(Failure::usage("no archives on a terminal (use -o FILE)"));
     }
-    Ok(BufWriter::with_capacity(BUFFER_BYTES, out.lock()))
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, out))
 }
 
 /// The layer, or else the container, that is meant.

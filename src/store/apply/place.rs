@@ -10,6 +10,9 @@ use crate::sys::errno::Errno;
 use crate::sys::name::Name;
 use crate::sys::resolve::split_last;
 
+/// Most components of a name: nothing real has a tenth of them.
+const DEPTH_MAX: usize = 4096;
+
 /// A directory of the tree.
 pub(super) struct Place {
     /// As the archive names it.
@@ -35,6 +38,10 @@ pub(super) fn clean(path: &[u8]) -> Result<Option<Vec<u8>>> {
             b".." => {}
             part => parts.push(part),
         }
+    }
+    if parts.len() > DEPTH_MAX {
+        let text = format!("a name of more than {DEPTH_MAX} components");
+        return Err(Error::new(Kind::Corrupt, text));
     }
     Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
 }

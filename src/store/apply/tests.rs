@@ -164,7 +164,9 @@ fn merged(grounds: &[&Ground]) -> MergedDir {
 }
 
 /// `A path`, `M path`, `D path`, in the order of telling.
-fn told(walk: impl FnOnce(&mut dyn crate::store::changes::Visit) -> Result<()>) -> Vec<String> {
+fn told(
+    walk: impl FnOnce(&mut (dyn crate::store::changes::Visit + Send)) -> Result<()>,
+) -> Vec<String> {
     let mut lines = Vec::new();
     walk(&mut |change: &crate::store::changes::Change<'_>| {
         let letter = format!("{:?}", change.kind);
@@ -609,4 +611,18 @@ fn a_whole_root_can_begin_anew() {
         told(|visit| between(None, &tree, visit)),
         ["A dir", "A dir/x", "A only"]
     );
+}
+
+#[test]
+fn many_directories_in_each_other() {
+    crate::sys::process::raise_file_limit().unwrap();
+    let ground = Ground::new();
+    let deep = "d/".repeat(900);
+    ground.base(&[file(&format!("{deep}f"), "deep")]).unwrap();
+    let tree = merged(&[&ground]);
+    let lines = told(|visit| of_top(&tree, visit));
+    assert_eq!(lines.len(), 901);
+    assert_eq!(told(|visit| between(None, &tree, visit)), lines);
+    let deeper = Ground::new().base(&[file(&"d/".repeat(5000), "")]);
+    assert_eq!(deeper.unwrap_err().kind, Kind::Corrupt);
 }

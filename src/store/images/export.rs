@@ -170,7 +170,7 @@ impl Store {
     ) -> Result<(Digest, u64, Remarks)> {
         let mut out = Hashing::new(BufWriter::with_capacity(BUFFER_BYTES, file));
         let tree = Tree::Layer(layer.clone());
-        let export = |sink: &mut dyn Write| self.export(&tree, None, sink, watch);
+        let export = |sink: &mut (dyn Write + Send)| self.export(&tree, None, sink, watch);
         let exported = match compression {
             Compression::None => export(&mut out)?,
             Compression::Gzip => {
@@ -232,7 +232,12 @@ impl Store {
         Ok(remarks)
     }
 
-    fn whole(&self, image: &Leaving, sink: &mut dyn Write, watch: &dyn Watch) -> Result<Remarks> {
+    fn whole(
+        &self,
+        image: &Leaving,
+        sink: &mut (dyn Write + Send),
+        watch: &dyn Watch,
+    ) -> Result<Remarks> {
         match image.layers.last() {
             Some(top) => Ok(self
                 .export_whole(&Tree::Layer(top.clone()), sink, watch)?

@@ -27,7 +27,11 @@ pub(super) fn pack(dir: &Path, file: &Path) -> Result<()> {
     .map(drop)
 }
 
-fn pack_dir(dir: &Path, prefix: &str, archive: &mut TarWriter<&mut dyn Write>) -> Result<()> {
+fn pack_dir(
+    dir: &Path,
+    prefix: &str,
+    archive: &mut TarWriter<&mut (dyn Write + Send)>,
+) -> Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).or_at("cannot read", dir)? {
         names.push(entry.or_at("cannot read", dir)?.file_name());
