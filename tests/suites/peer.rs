@@ -213,7 +213,8 @@ for f in gone a moved append mode dir/x dir/sub/y deep/er/z; do echo $f > l/$f; 
 mkdir -p u w m
 upper="lowerdir=l,upperdir=u,workdir=w"
 look() {
-    (cd m && find . -mindepth 1 -printf '%p %y %m %U:%G %l' \( -type f -printf ' %s ' -exec cat {} \; -o -printf '\n' \)) | sort
+    (cd m && find . -mindepth 1 -printf '%p %y %m %U:%G %l' \
+        \( -type f -printf ' %s ' -exec cat {} \; -o -printf '\n' \)) | sort
 }
 wait_here() { until grep -q " $PWD/m " /proc/self/mountinfo; do sleep 0.05; done; }
 # The writer in Rust unmounts the place once more as it ends, whatever is mounted there by then.
