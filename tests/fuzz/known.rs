@@ -21,6 +21,8 @@ pub struct Seen<'a> {
     pub ghosts: bool,
     /// A rename left both names, and they are one file.
     pub one_file: bool,
+    /// The mount keeps an index.
+    pub indexed: bool,
 }
 
 /// What to do about a wanted difference.
@@ -125,6 +127,18 @@ pub const KNOWN: &[Known] = &[
         then: Then::GoOn,
     },
     Known {
+        section: "14.2",
+        what: "another name of an indexed file came to the upper, and its directory became a merged one, with one link",
+        holds: |s| {
+            let is_dir = |o: &Outcome| o.as_ref().is_ok_and(|text| text.starts_with("dir "));
+            s.indexed
+                && is_dir(s.plyfs)
+                && links(s.plyfs) == Some("1")
+                && without_links(s.kernel) == without_links(s.plyfs)
+        },
+        then: Then::GoOn,
+    },
+    Known {
         section: "16.2",
         what: "a write by another user leaves set-group-id without group execution; the kernel knows all his groups",
         holds: |s| match (mode(s.kernel), mode(s.plyfs)) {
@@ -151,8 +165,8 @@ pub const REFUSED: Known = Known {
     then: Then::End,
 };
 
-/// Not an outcome: which of its names an indexed file has in the upper layer. The view is the same, and so is what a
-/// later mount with an index shows.
+/// Not an outcome: which of its names an indexed file has in the upper layer. The view is the same but for the link
+/// counts of directories, and so is what a later mount with an index shows.
 pub const OTHER_NAME: Known = Known {
     section: "14.2",
     what: "a change by an open file brings another of its names to the upper: FUSE does not tell by which it is open",

@@ -85,6 +85,7 @@ pub fn run(mode: &Mode, trace: &Trace, scratch: &Path) -> Result<Vec<&'static Kn
         touched: Vec::new(),
         since: [0; DIRS],
         met: Vec::new(),
+        indexed: mode.index,
     };
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(trace.umask));
     for (n, step) in trace.steps.iter().enumerate() {
@@ -159,6 +160,8 @@ struct Run {
     /// How many had changed when each directory was opened.
     since: [usize; DIRS],
     met: Vec<&'static Known>,
+    /// Both keep an index.
+    indexed: bool,
 }
 
 impl Run {
@@ -223,6 +226,7 @@ impl Run {
             lower,
             ghosts,
             one_file,
+            indexed: self.indexed,
         }) else {
             let class = |o: &Outcome| {
                 o.as_ref()
