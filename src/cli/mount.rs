@@ -110,7 +110,8 @@ pub(super) fn parse(mode: Mode, words: &[OsString]) -> Result<Parsed, Failure> {
 fn mount_point(mode: Mode, path: &Path) -> Result<OsString, Failure> {
     let wrong = |why: &str| Failure::at("mount point", path, why);
     let found = std::fs::metadata(path).map_err(|error| match error.kind() {
-        ErrorKind::NotConnected => {
+        // The second, if its daemon is ending at this moment.
+        ErrorKind::NotConnected | ErrorKind::ConnectionAborted => {
             let hint = format!("a dead mount is there (plyfs umount {})", shown(path));
             wrong(&hint)
         }
