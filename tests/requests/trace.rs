@@ -125,7 +125,8 @@ fn name(line: &str) -> Option<String> {
     })
 }
 
-/// The system calls of one thread. Not counted: what debug builds do at each close (fcntl), and waiting for others.
+/// The system calls of one thread. Not counted: what debug builds do at each close (fcntl), waiting for
+/// others, and memory.
 pub struct Syscalls(Trace);
 
 impl Syscalls {
@@ -133,8 +134,19 @@ impl Syscalls {
     pub fn of_this_thread() -> io::Result<Syscalls> {
         let trace = Trace::new()?;
         let thread = rustix::thread::gettid().as_raw_nonzero();
-        let filter = [libc::SYS_fcntl, libc::SYS_futex, libc::SYS_sched_yield]
-            .map(|call| format!(" && id != {call}"));
+        let filter = [
+            libc::SYS_fcntl,
+            libc::SYS_futex,
+            libc::SYS_sched_yield,
+            libc::SYS_brk,
+            libc::SYS_mmap,
+            libc::SYS_munmap,
+            libc::SYS_mremap,
+            libc::SYS_mprotect,
+            libc::SYS_madvise,
+            libc::SYS_getrandom,
+        ]
+        .map(|call| format!(" && id != {call}"));
         let filter = format!("common_pid == {thread}{}", filter.concat());
         trace.watch("raw_syscalls/sys_enter", &filter)?;
         Ok(Syscalls(trace))
