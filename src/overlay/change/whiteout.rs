@@ -125,9 +125,14 @@ impl WorkDir {
     }
 
     fn marker(&self) -> Result<Name> {
+        // Who is no superuser can read and write attributes of his own file only as its mode says.
+        let perm = match self.whiteouts.form {
+            WhiteoutForm::Attribute => MARKER_PERM | 0o600,
+            _ => MARKER_PERM,
+        };
         let name = self.fresh_name()?;
         self.dir
-            .mknod(&name, FileType::File, MARKER_PERM, Rdev::default())?;
+            .mknod(&name, FileType::File, perm, Rdev::default())?;
         Ok(name)
     }
 
