@@ -125,14 +125,9 @@ impl WorkDir {
     }
 
     fn marker(&self) -> Result<Name> {
-        // Who is no superuser can read and write attributes of his own file only as its mode says.
-        let perm = match self.whiteouts.form {
-            WhiteoutForm::Attribute => MARKER_PERM | 0o600,
-            _ => MARKER_PERM,
-        };
         let name = self.fresh_name()?;
         self.dir
-            .mknod(&name, FileType::File, perm, Rdev::default())?;
+            .mknod(&name, FileType::File, MARKER_PERM, Rdev::default())?;
         Ok(name)
     }
 
@@ -143,7 +138,10 @@ impl WorkDir {
                 (self.whiteouts.form, self.whiteouts.marks)
             {
                 let at = At::child(&self.dir, &name);
+                // Who is no superuser gives attributes only to what he may write to.
+                at.chmod(MARKER_PERM | 0o200)?;
                 at.set_xattr(marks.name(Mark::Whiteout), b"", XattrMode::Any)?;
+                at.chmod(MARKER_PERM)?;
             }
             return Ok(name);
         }
