@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::support::layers::Layers;
 use super::support::scenario::Scenario;
-use super::support::steps::{FileType, Steps};
+use super::support::steps::{Errno, FileType, Steps};
 
 fn layers(l: &Layers) {
     l.lower(1)
@@ -114,6 +114,24 @@ fn t117_all_on_btrfs() {
 fn t117_all_on_tmpfs() {
     let scenario = Scenario::new("T117", "tmpfs").lowers(2).layers(layers);
     scenario.on_tmpfs_of("256m").steps(steps);
+}
+
+/// Names in another case are found as long as the layer finds them: also when the names of the directory are known.
+#[test]
+fn t117_lower_that_ignores_case() {
+    let scenario = Scenario::new("T117", "a lower layer that ignores case").lower_on("ntfs");
+    let scenario = scenario.layers(|l| {
+        l.lower(1).file("listed/Name", "a").file("missed/Name", "b");
+    });
+    scenario.steps(|s| {
+        s.ls("listed").is("name");
+        for i in 0..100 {
+            s.stat(&format!("missed/{i}")).fails(Errno::NOENT);
+        }
+        s.read("listed/nAME").is("\"a\"");
+        s.read("missed/nAME").is("\"b\"");
+        s.stat("missed/nAMES").fails(Errno::NOENT);
+    });
 }
 
 /// A copied-up file has the blocks of the lower one until they are written.

@@ -139,10 +139,15 @@ impl Scratch {
         Ok(at)
     }
 
-    /// Mounts a fresh filesystem of this type at `name`.
+    /// Mounts a fresh filesystem of this type at `name`; `ntfs` is one that ignores case.
     pub fn filesystem(&mut self, name: &str, kind: &str) -> Result<PathBuf, String> {
         let image = self.image(&format!("{}.img", name.replace('/', "-")), 512 << 20);
         let image = image.to_string_lossy();
+        if kind == "ntfs" {
+            run("mkfs.ntfs", &["-q", "-F", &image])?;
+            let ignore_case = ["lowntfs-3g", "-o", "ignore_case,noatime", &image];
+            return self.mounted(name, &ignore_case);
+        }
         run(&format!("mkfs.{kind}"), &["-q", &image])?;
         self.mounted(name, &["mount", "-t", kind, "-o", "loop", &image])
     }
@@ -164,6 +169,16 @@ impl Scratch {
             _ => run(&format!("mkfs.{kind}"), &["--quiet", &image, &from])?,
         }
         self.mounted(name, &["mount", "-t", kind, "-o", "loop,ro", &image])
+    }
+
+    /// Gives what is at `name` to a user without privileges, and in this mount namespace /dev/fuse to everybody.
+    pub fn give(&mut self, name: &str, user: u32) {
+        let at = self.root.join(name).to_string_lossy().into_owned();
+        run("chown", &["-R", &format!("{user}:{user}"), &at]).expect("give the place away");
+        let node = self.tmpfs("dev", "1m").join("fuse");
+        let made = ["-m", "666", &node.to_string_lossy(), "c", "10", "229"];
+        run("mknod", &made).expect("make the device");
+        rustix::mount::mount_bind(&node, "/dev/fuse").expect("mount the device");
     }
 
     /// A file of zeros of this size, to hold a filesystem.

@@ -41,6 +41,7 @@ pub struct Scenario<'a> {
     filesystem: Option<&'static str>,
     lower_on: Option<&'static str>,
     opaque_counts: bool,
+    without_syscalls: &'static [libc::c_long],
     upper_on: Option<Place<'a>>,
     upper_counts: bool,
     build: Builder<'a>,
@@ -75,6 +76,7 @@ impl<'a> Scenario<'a> {
             filesystem: None,
             lower_on: None,
             opaque_counts: true,
+            without_syscalls: &[],
             upper_on: None,
             upper_counts: true,
             build: Box::new(|_| {}),
@@ -153,6 +155,12 @@ impl<'a> Scenario<'a> {
     pub fn lower_on(mut self, kind: &'static str) -> Self {
         self.lower_on = Some(kind);
         self.same_ino = false;
+        self
+    }
+
+    /// plyfs runs on a kernel that does not know these system calls.
+    pub fn without_syscalls(mut self, numbers: &'static [libc::c_long]) -> Self {
+        self.without_syscalls = numbers;
         self
     }
 
@@ -257,7 +265,7 @@ impl<'a> Scenario<'a> {
         if let Some(size) = self.small {
             scratch.tmpfs(&name, size);
         }
-        let writable = ["xfs", "btrfs"];
+        let writable = ["xfs", "btrfs", "ntfs"];
         if let Some(kind) = self.filesystem {
             scratch.filesystem(&name, kind)?;
         }
@@ -282,7 +290,7 @@ impl<'a> Scenario<'a> {
             scratch.packed(&format!("{name}/l1"), kind)?;
         }
         let lowers_before = snapshots(&layers);
-        let mounted = match Mounted::new(server, &layers, self.mount_options(server)) {
+        let mounted = match self.mount(server, &layers) {
             Ok(mounted) => mounted,
             Err(why) => {
                 wrong.push(format!("[{name}] cannot mount: {why}"));
@@ -328,6 +336,14 @@ impl<'a> Scenario<'a> {
         Ok(Some(run))
     }
 
+    fn mount(&self, server: Server, layers: &Layers) -> Result<Mounted, String> {
+        let options = self.mount_options(server);
+        match server {
+            Server::Plyfs => Mounted::plyfs_without(self.without_syscalls, layers, options),
+            Server::Kernel => Mounted::new(server, layers, options),
+        }
+    }
+
     fn compare(&self, kernel: &Run, plyfs: &Run, wrong: &mut Vec<String>) {
         let longest = kernel.transcript.len().max(plyfs.transcript.len());
         for i in 0..longest {
@@ -371,7 +387,7 @@ impl<'a> Scenario<'a> {
 
     /// The view of what a run left, by the same server or by the other, must be what the run saw.
     fn remount(&self, what: &str, server: Server, run: &Run, wrong: &mut Vec<String>) {
-        let mounted = match Mounted::new(server, &run.layers, self.mount_options(server)) {
+        let mounted = match self.mount(server, &run.layers) {
             Ok(mounted) => mounted,
             Err(why) => return wrong.push(format!("{what}: cannot mount: {why}")),
         };

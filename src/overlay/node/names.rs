@@ -2,13 +2,16 @@
 //! deep stacks and misses cheap.
 //!
 //! Kept as hashes: one that is there by chance costs a look at the disk, as it would without; a name that is there is
-//! never missed, as lower layers do not change.
+//! never missed, as lower layers do not change. Of a directory that ignores case nothing is kept: it knows each file
+//! by more names than it lists.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::sys::at::At;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::name::Name;
 
 /// Names looked for in vain until the directory is read for the first time, and how much later it is tried again if
 /// it was too long then.
@@ -39,14 +42,17 @@ impl Names {
             let limit = misses.saturating_mul(WORTH);
             // Whoever needs a name that could not be read gets the error.
             if let Ok(names) = read(dir, limit as usize) {
-                self.learn(names);
+                self.learn(dir, names);
             }
         }
     }
 
-    /// These are all.
-    pub fn learn(&self, names: NameHashes) {
-        let mut hashes = names.0;
+    /// These are all names of this directory.
+    pub fn learn(&self, dir: &DirFd, names: NameHashes) {
+        if self.known.get().is_some() || names.in_other_case_are_found(dir) {
+            return;
+        }
+        let mut hashes = names.hashes;
         hashes.sort_unstable();
         hashes.dedup();
         // Somebody else may have read the same.
@@ -56,19 +62,35 @@ impl Names {
 
 /// Names on the way to be known.
 #[derive(Debug, Default)]
-pub struct NameHashes(Vec<u32>);
+pub struct NameHashes {
+    hashes: Vec<u32>,
+    /// The first name that can be written in another case, written so.
+    other_case: Option<Name>,
+}
 
 impl NameHashes {
     /// Adds a name.
     pub fn push(&mut self, name: &[u8]) {
-        self.0.push(hash(&[name]));
+        self.hashes.push(hash(&[name]));
+        if self.other_case.is_none() && name.iter().any(u8::is_ascii_alphabetic) {
+            let flip = |byte: &u8| byte ^ (u8::from(byte.is_ascii_alphabetic()) << 5);
+            self.other_case = Name::new(&name.iter().map(flip).collect::<Vec<_>>()).ok();
+        }
+    }
+
+    /// Does the directory have one of them in a case in which it does not list it?
+    fn in_other_case_are_found(&self, dir: &DirFd) -> bool {
+        self.other_case.as_ref().is_some_and(|name| {
+            let listed = || self.hashes.contains(&hash(&[name.as_bytes()]));
+            At::child(dir, name).stat().is_ok() && !listed()
+        })
     }
 }
 
 fn read(dir: &DirFd, limit: usize) -> Result<NameHashes> {
     let mut names = NameHashes::default();
     dir.at().open_dir_file()?.for_each_entry(|entry| {
-        if names.0.len() == limit {
+        if names.hashes.len() == limit {
             return Err(Errno::EOVERFLOW);
         }
         names.push(entry.name);
@@ -100,7 +122,8 @@ mod tests {
         for n in 0..1000 {
             some.push(format!("name-{n}").as_bytes());
         }
-        names.learn(some);
+        let dir = tempfile::tempdir().unwrap();
+        names.learn(&DirFd::open(dir.path()).unwrap(), some);
         assert!((0..1000).all(|n| !names.lack(&[b"name-", format!("{n}").as_bytes()])));
         let wrong = (1000..2000).filter(|n| !names.lack(&[format!("name-{n}").as_bytes()]));
         assert!(wrong.count() < 3);

@@ -262,7 +262,7 @@ impl Builder<'_> {
             self.add(source, entry)
         })?;
         if let (Some(known), Some(names)) = (source.names, names) {
-            known.learn(names);
+            known.learn(source.dir, names);
         }
         // A name beside its own `.wh.` file stays visible: the mark is for the layers below.
         self.seen.extend(removed_below);
