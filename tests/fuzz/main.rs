@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use mode::{MODES, Mode};
 use support::env::{self, Scratch};
-use support::userns;
+use support::userns::{self, User};
 
 #[test]
 fn root() {
@@ -63,7 +63,7 @@ fn user() {
     if let Some(why) = impossible() {
         return env::cannot_run("fuzz user", &why);
     }
-    userns::run_inside("user", "0 0 65536", &[]);
+    userns::run_inside("user", User::Root("0 0 65536"), &[]);
 }
 
 fn impossible() -> Option<String> {

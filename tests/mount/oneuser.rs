@@ -1,5 +1,5 @@
-//! A user namespace with one user, as a person without privileges has it: T119, T121. Both servers run inside with
-//! marks in `user.overlay.`, do the same steps, and mount what the other one wrote.
+//! The user namespace that a person without privileges can make, with one user in it: T119, T121. Both servers run
+//! inside with marks in `user.overlay.`, do the same steps, and mount what the other one wrote.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use super::support::layers::Layers;
 use super::support::mount::{Mounted, Server};
 use super::support::snapshot::{Compare, Snapshot};
 use super::support::steps::Steps;
-use super::support::userns;
+use super::support::userns::{self, User};
 
 /// The process inside finds the layers here.
 const PLACE: &str = "PLYFS_TEST_PLACE";
-/// Nobody else is known inside.
-const MAP: &str = "0 0 1";
+/// Who makes it.
+const PERSON: u32 = 1000;
 const BOTH: [Server; 2] = [Server::Kernel, Server::Plyfs];
 
 fn build(root: &Path) {
@@ -109,15 +109,20 @@ fn t119_t121_one_user_without_privileges() {
         return env::cannot_run("T119, T121", &why);
     }
     env::isolated(|| {
-        let scratch = Scratch::new();
+        let mut scratch = Scratch::new();
         let places = BOTH.map(|server| place(scratch.path(), server));
         places.iter().for_each(|place| build(place));
+        scratch.give(".", PERSON);
         let lowers = || places.each_ref().map(|at| [at.join("l1"), at.join("l2")]);
         let take = || lowers().map(|pair| pair.map(|lower| Snapshot::take(&lower).unwrap()));
         let before = take();
         let root = scratch.path().to_string_lossy();
         let test = "oneuser::t119_t121_one_user_without_privileges";
-        userns::run_inside(test, MAP, &[(PLACE, root.as_ref())]);
+        let person = User::Plain {
+            id: PERSON,
+            programs: scratch.path(),
+        };
+        userns::run_inside(test, person, &[(PLACE, root.as_ref())]);
         for (before, after) in before.iter().flatten().zip(take().iter().flatten()) {
             let changed = before.differences(after, Compare::Untouched);
             assert!(changed.is_empty(), "a lower layer changed: {changed:#?}");

@@ -8,7 +8,7 @@ use super::support::layers::Layers;
 use super::support::mount::{Mounted, Server};
 use super::support::snapshot::{Compare, Snapshot};
 use super::support::steps::{Errno, Steps};
-use super::support::userns;
+use super::support::userns::{self, User};
 
 /// The process inside finds the layers here.
 const PLACE: &str = "PLYFS_TEST_PLACE";
@@ -112,7 +112,7 @@ fn t072_owners_that_the_user_namespace_does_not_map() {
         let before = places.each_ref().map(lower);
         let root = scratch.path().to_string_lossy();
         let test = "userns::t072_owners_that_the_user_namespace_does_not_map";
-        userns::run_inside(test, MAP, &[(PLACE, root.as_ref())]);
+        userns::run_inside(test, User::Root(MAP), &[(PLACE, root.as_ref())]);
         for (before, after) in before.iter().zip(places.each_ref().map(lower)) {
             let changed = before.differences(&after, Compare::Untouched);
             assert!(changed.is_empty(), "a lower layer changed: {changed:#?}");

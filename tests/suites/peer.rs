@@ -262,7 +262,7 @@ fn t123(name: &str, writer: &Path, rootless: bool, tracer: &str) {
         let script = format!("{programs} T='{tracer}'\n{WRITE_AND_READ}");
         let mut shell = Command::new(if rootless { "setpriv" } else { "sh" });
         if rootless {
-            for_everyone(&mut scratch, &root);
+            scratch.give("place", 65534);
             shell.args([
                 "--reuid=65534",
                 "--regid=65534",
@@ -288,19 +288,6 @@ fn t123(name: &str, writer: &Path, rootless: bool, tracer: &str) {
             "{name}: whiteouts in the form that was wanted"
         );
     });
-}
-
-/// Gives the place, and /dev/fuse in this namespace, to a user without privileges.
-fn for_everyone(scratch: &mut Scratch, root: &Path) {
-    let said = run(Command::new("chown").args(["-R", "65534:65534"]).arg(root));
-    assert!(said.success, "{}", said.text);
-    let node = scratch.tmpfs("dev", "1m").join("fuse");
-    let made = run(Command::new("mknod")
-        .args(["-m", "666"])
-        .arg(&node)
-        .args(["c", "10", "229"]));
-    assert!(made.success, "{}", made.text);
-    rustix::mount::mount_bind(&node, "/dev/fuse").unwrap();
 }
 
 fn each_way(test: &str, writer: &Path, without_devices: &str) {

@@ -3,11 +3,15 @@
 //! `.ci/run` installs them: crates of a fixed version to `target/tools/bin`, the rest from Debian. A suite that is
 //! missing, or is of another version than the documented one, is a test that cannot run, and says so.
 
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::env::{cannot_run, mounted_tests_impossible};
+
+/// How long a program may run.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A program that was made elsewhere.
 pub struct Tool {
@@ -71,18 +75,33 @@ impl Tool {
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program to its end, or for as long as no suite takes: then it is killed, and did not succeed.
 pub fn run(command: &mut Command) -> Said {
-    let out = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let mut text = String::from_utf8_lossy(&out.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&out.stderr));
+    // Files, not pipes: a daemon that the program leaves behind may hold them open.
+    let mut files = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    let [out, err] = files.each_ref().map(|file| file.try_clone().unwrap());
+    let spawned = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+    let mut child = spawned.unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                child.kill().unwrap();
+                break child.wait().unwrap();
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let mut text = Vec::new();
+    for file in &mut files {
+        file.rewind().unwrap();
+        file.read_to_end(&mut text).unwrap();
+    }
     Said {
-        success: out.status.success(),
-        status: out.status.to_string(),
-        text,
+        success: status.success(),
+        status: status.to_string(),
+        text: String::from_utf8_lossy(&text).into_owned(),
     }
 }
 

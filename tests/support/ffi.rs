@@ -1,10 +1,12 @@
-//! The few calls that have no safe wrapper: a mount namespace for one thread, and memory mappings. The only file of the
-//! tests with `unsafe`.
+//! The few calls that have no safe wrapper: a mount namespace for one thread, a program without some system calls, and
+//! memory mappings. The only file of the tests with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// Gives the calling thread a mount namespace of its own (and, as it implies, its own working directory and umask).
 pub fn unshare_mounts() -> io::Result<()> {
@@ -16,6 +18,44 @@ pub fn unshare_mounts() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Makes these system calls fail with ENOSYS in the program, as on a kernel that does not know them (seccomp(2); root).
+pub fn without_syscalls(command: &mut Command, numbers: &[libc::c_long]) {
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const IS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const ANSWER: u32 = libc::BPF_RET | libc::BPF_K;
+    let op = |code: u32, otherwise: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: otherwise,
+        k,
+    };
+    let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    // The number is the first word of what a filter sees.
+    let mut filter = vec![op(LOAD, 0, 0)];
+    for number in numbers {
+        filter.extend([op(IS, 1, *number as u32), op(ANSWER, 0, refused)]);
+    }
+    filter.push(op(ANSWER, 0, libc::SECCOMP_RET_ALLOW));
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        // SAFETY: the program and its instructions outlive the call, which copies them.
+        let done = unsafe {
+            let mode = libc::SECCOMP_MODE_FILTER;
+            libc::prctl(libc::PR_SET_SECCOMP, mode, std::ptr::from_ref(&program))
+        };
+        if done == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: between fork and exec only prctl(2) is called, and nothing is allocated.
+    unsafe { command.pre_exec(install) };
 }
 
 /// How a file is mapped.

@@ -16,6 +16,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, Signal};
 
 use super::layers::Layers;
+use super::userns;
 
 /// A mount that lives longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -53,7 +54,7 @@ impl Mounted {
     pub fn new(server: Server, layers: &Layers, extra: &str) -> Result<Mounted, String> {
         match server {
             Server::Kernel => Self::kernel(layers, extra),
-            Server::Plyfs => Self::plyfs(layers, extra),
+            Server::Plyfs => Self::plyfs_without(&[], layers, extra),
         }
     }
 
@@ -86,15 +87,23 @@ impl Mounted {
         })
     }
 
-    fn plyfs(layers: &Layers, extra: &str) -> Result<Mounted, String> {
+    /// As `new` plyfs, on a kernel that lacks these system calls.
+    pub fn plyfs_without(
+        syscalls: &[libc::c_long],
+        layers: &Layers,
+        extra: &str,
+    ) -> Result<Mounted, String> {
         let mut options = layers.options();
         if !extra.is_empty() {
             options = format!("{options},{extra}");
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plyfs"));
+        let mut command = Command::new(userns::program());
         command
             .args(["mount", "-f", "-o", &options])
             .arg(&layers.merged);
+        if !syscalls.is_empty() {
+            super::ffi::without_syscalls(&mut command, syscalls);
+        }
         Self::plyfs_by(command, &layers.merged)
     }
 
@@ -207,7 +216,7 @@ impl Mounted {
             return rustix::mount::unmount(&self.at, UnmountFlags::empty())
                 .map_err(|e| format!("umount: {e}"));
         }
-        let out = Command::new(env!("CARGO_BIN_EXE_plyfs"))
+        let out = Command::new(userns::program())
             .arg("umount")
             .arg(&self.at)
             .output();

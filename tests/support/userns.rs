@@ -1,35 +1,63 @@
 //! A test of this program once more, as root of a user namespace.
 
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Set in the process that is in the user namespace already.
 const INSIDE: &str = "PLYFS_TEST_INSIDE";
 
+/// Where the program under test is, for a user who cannot reach where it was built.
+const PROGRAM: &str = "PLYFS_TEST_PROGRAM";
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_plyfs").into();
+    std::env::var_os(PROGRAM).map_or_else(built, PathBuf::from)
+}
+
 /// Is this process the one inside?
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Runs one test of this program, by its whole name, in a user and mount namespace with this map for users and groups
-/// (lines of uid_map), and with this environment. Root is nobody special there.
-pub fn run_inside(test: &str, map: &str, environment: &[(&str, &str)]) {
-    let own = std::env::current_exe().expect("the path of this program");
-    let mut child = Command::new("unshare")
-        .args([
-            "--user",
-            "--mount",
-            "sh",
-            "-c",
-            "read go && exec \"$0\" \"$@\"",
-        ])
-        .arg(own)
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .envs(environment.iter().copied())
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("start unshare");
+/// Who a test is on the outside, and which ids it has inside.
+pub enum User<'a> {
+    /// Root, with this map (lines of uid_map) for users and groups.
+    Root(&'a str),
+    /// A user without privileges, who is root inside, and nobody else is known there. Programs are copied to where
+    /// he can reach them.
+    Plain { id: u32, programs: &'a Path },
+}
+
+/// Runs one test of this program, by its whole name, in a user and mount namespace, and with this environment. Root of
+/// the machine is nobody special there.
+pub fn run_inside(test: &str, user: User, environment: &[(&str, &str)]) {
+    let mut own = std::env::current_exe().expect("the path of this program");
+    let mut command = Command::new("unshare");
+    let single;
+    let map = match user {
+        User::Root(map) => map,
+        User::Plain { id, programs } => {
+            let copy = |from: &Path, name: &str| {
+                let to = programs.join(name);
+                std::fs::copy(from, &to).expect("copy a program");
+                to
+            };
+            command.env(PROGRAM, copy(&program(), "plyfs"));
+            own = copy(&own, "test");
+            command.uid(id).gid(id).current_dir(programs);
+            single = format!("0 {id} 1");
+            &single
+        }
+    };
+    command.args(["--user", "--mount"]);
+    command.args(["sh", "-c", "read go && exec \"$0\" \"$@\""]);
+    command.arg(own).args(["--exact", test, "--nocapture"]);
+    command.env(INSIDE, "1").envs(environment.iter().copied());
+    let child = command.stdin(Stdio::piped()).spawn();
+    let mut child = child.expect("start unshare");
     let is_inside = || {
         let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
         of(&child.id().to_string()).is_some_and(|ns| Some(ns) != of("self"))
