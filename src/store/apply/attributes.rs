@@ -1,5 +1,5 @@
 //! Owner, mode and extended attributes of what is unpacked. A process that may not give files away keeps owners in an
-//! attribute of each file, as container engines do.
+//! attribute of each file, as container engines do; and so the modes that would keep itself out.
 
 use std::ffi::CString;
 
@@ -109,7 +109,7 @@ impl Unpacker<'_> {
     /// Sets everything but times.
     pub(super) fn attributes(&mut self, at: At<'_>, wanted: &Wanted, path: &[u8]) -> Result<()> {
         let fail = |errno| failed(path, errno);
-        let is_owned = self.own(at, wanted, path)?;
+        let is_owned = self.own(at, wanted, path)? && !self.is_locked_out(wanted);
         let is_file = matches!(wanted.kind, FileType::File | FileType::Dir);
         let disk = at.stat().map_err(fail)?;
         let is_recorded = !is_owned || disk.kind != wanted.kind;
@@ -157,6 +157,16 @@ impl Unpacker<'_> {
             Err(Errno::EINVAL) => Ok(false),
             Err(errno) => Err(failed(path, errno)),
         }
+    }
+
+    /// Could this process not work on an object of this mode, although it is its own?
+    fn is_locked_out(&self, wanted: &Wanted) -> bool {
+        let needed = match wanted.kind {
+            FileType::Dir => 0o700,
+            FileType::File => 0o400,
+            _ => 0,
+        };
+        self.ids.0 != 0 && wanted.perm & needed != needed
     }
 
     fn keep(&mut self, at: At<'_>, kept: Kept, path: &[u8]) -> Result<()> {
