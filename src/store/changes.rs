@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use crate::sys::errno::Result as SysResult;
-use crate::sys::process::effective_ids;
 use crate::sys::name::Name;
+use crate::sys::process::effective_ids;
 
 use super::error::{Error, Kind, OrAt, Result};
 use super::merged::{Found, MergedDir};

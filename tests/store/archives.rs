@@ -55,6 +55,42 @@ fn an_archive_comes_back_byte_for_byte() {
     });
 }
 
+/// Modes that keep their own user out, who is no root: from an archive, in a container, in a copy, until removal.
+#[test]
+fn modes_that_lock_their_user_out() {
+    each("modes_that_lock_their_user_out", |shop| {
+        shop.sh("mkdir -p t/d/e; echo x > t/d/e/f; echo s > t/secret; \
+             add() { tar --format=pax --no-recursion -C t -rf locked.tar \"$@\"; }; \
+             add --mode=555 d; add --mode=500 d/e; add d/e/f; add --mode=0 secret");
+        let tar = shop.place.at("files/locked.tar");
+        let tar = tar.to_str().unwrap();
+        let layer = shop.ok(&["layer", "create", "--from-tar", tar, "--name", "locked"]);
+        assert!(diff(shop, &["layer", "diff", &layer]) == fs::read(tar).unwrap());
+        let changes = shop.ok(&["layer", "changes", &layer]);
+        assert_eq!(changes, "A /d\nA /d/e\nA /d/e/f\nA /secret");
+        let container = shop.ok(&["container", "create", "--layer", &layer]);
+        assert_eq!(shop.ok(&["container", "changes", &container]), "");
+        // A container of driver vfs is the tree on disk itself, which its user has to be able to work on.
+        if shop.driver == "overlay" {
+            let modes = shop.work(&container, "stat -c %a d d/e secret");
+            assert_eq!(
+                modes.split_whitespace().collect::<Vec<_>>(),
+                ["555", "500", "0"]
+            );
+        }
+        shop.work(&container, "chmod 700 d/e; echo g > d/e/g; chmod 100 d/e");
+        let changes = shop.ok(&["container", "changes", &container]);
+        assert_eq!(changes, "M /d\nM /d/e\nA /d/e/g");
+        let committed = shop.ok(&["container", "commit", &container, "--name", "more"]);
+        assert_eq!(shop.ok(&["layer", "changes", &committed]), changes);
+        let whole = shop.ok(&["layer", "squash", "more"]);
+        assert_eq!(shop.ok(&["layer", "changes", &whole, "--base", "more"]), "");
+        shop.ok(&["container", "rm", &container]);
+        shop.ok(&["layer", "rm", &whole, "more", "locked"]);
+        shop.is_clean();
+    });
+}
+
 #[test]
 fn gnu_tar_reads_what_is_written_and_it_is_always_the_same() {
     each("gnu_tar_reads_what_is_written", |shop| {
