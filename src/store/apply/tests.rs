@@ -1,7 +1,7 @@
 //! Archives of friends and enemies, on directories alone.
 
 use std::io::Cursor;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use super::*;
 use crate::store::changes::{between, of_top};
