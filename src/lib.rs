@@ -9,6 +9,7 @@
 //! | [`overlay`] | the merged filesystem, a library that knows nothing of FUSE | `layer`, `sys` |
 //! | [`fs`] | FUSE: decode, call one verb of the overlay, reply | `overlay`, `layer`, `sys` |
 //! | [`store`] | layers, containers and images at rest | `layer`, `sys` |
+//! | [`net`] | a container's network: bridges, addresses, names, ports | `sys` |
 //! | [`cli`] | words on a terminal | all |
 //!
 //! Start reading at [`overlay`]; its module documentation has the lock order and the list of verbs.
@@ -17,6 +18,7 @@
 pub mod cli;
 pub mod fs;
 pub mod layer;
+pub mod net;
 pub mod overlay;
 pub mod store;
 pub mod sync;

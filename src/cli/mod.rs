@@ -12,6 +12,7 @@ pub mod changes;
 pub mod failure;
 pub mod logging;
 pub mod mount;
+pub mod net;
 pub mod run;
 pub mod scratch;
 pub mod store;

@@ -10,6 +10,7 @@ pub mod dir;
 pub mod errno;
 mod ffi;
 pub mod file;
+pub mod flock;
 pub mod fusermount;
 pub mod getdents;
 pub mod limits;
