@@ -1,0 +1,135 @@
+//! First changes of lower files.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::scenario::{Run, Scenario, Site, bytes, must_hold};
+
+const APPENDED: usize = 2_000;
+const CHANGED: usize = 5_000;
+const SMALL: usize = 4096;
+/// At full size.
+const BIG: usize = 1 << 30;
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "append to lower files",
+            rows: &["append to small lower files"],
+            programs: &[],
+            build: |site| small(site, APPENDED),
+            run: append,
+        },
+        Scenario {
+            name: "chmod of lower files",
+            rows: &["chmod of lower files"],
+            programs: &[],
+            build: |site| small(site, CHANGED),
+            run: chmod,
+        },
+        Scenario {
+            name: "append to a big lower file",
+            rows: &[
+                "append to a 1 GiB lower file",
+                "append to a 1 GiB lower file, volatile",
+            ],
+            programs: &[],
+            build: big,
+            run: append_big,
+        },
+    ]
+}
+
+fn path(i: usize) -> PathBuf {
+    format!("d{}/file-{i}", i / 100).into()
+}
+
+fn small(site: &Site, files: usize) {
+    let text = bytes(1, SMALL);
+    for i in 0..site.scaled(files) {
+        let at = site.lower(1).join(path(i));
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(at, &text).unwrap();
+    }
+}
+
+fn extend(path: &Path) {
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(b"and more").unwrap();
+}
+
+fn append(run: &mut Run) {
+    let files = run.site.scaled(APPENDED);
+    let merged = run.mount(1);
+    run.time("append to small lower files", || {
+        (0..files).for_each(|i| extend(&merged.join(path(i))))
+    });
+    let merged = run.mount(1);
+    let expected = [bytes(1, SMALL), b"and more".to_vec()].concat();
+    (0..files).for_each(|i| must_hold(&merged.join(path(i)), &expected));
+}
+
+fn chmod(run: &mut Run) {
+    let files = run.site.scaled(CHANGED);
+    let merged = run.mount(1);
+    let change =
+        |i| fs::set_permissions(merged.join(path(i)), Permissions::from_mode(0o600)).unwrap();
+    run.time("chmod of lower files", || (0..files).for_each(change));
+    let merged = run.mount(1);
+    let text = bytes(1, SMALL);
+    for i in 0..files {
+        assert_eq!(
+            fs::metadata(merged.join(path(i)))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o7777,
+            0o600
+        );
+        must_hold(&merged.join(path(i)), &text);
+    }
+}
+
+fn big(site: &Site) {
+    let block = bytes(2, 1 << 20);
+    for name in ["big", "big-volatile"] {
+        let mut file = fs::File::create(site.lower(1).join(name)).unwrap();
+        for _ in 0..site.scaled(BIG) >> 20 {
+            file.write_all(&block).unwrap();
+        }
+    }
+}
+
+fn append_big(run: &mut Run) {
+    let (blocks, block) = (run.site.scaled(BIG) >> 20, bytes(2, 1 << 20));
+    for (row, name, options) in [
+        ("append to a 1 GiB lower file", "big", ""),
+        (
+            "append to a 1 GiB lower file, volatile",
+            "big-volatile",
+            "volatile",
+        ),
+    ] {
+        // In memory, as it is for whoever ran first.
+        fs::read(run.site.lower(1).join(name)).unwrap();
+        let at = run.mount_with(1, options).join(name);
+        run.time(row, || extend(&at));
+        let file = fs::File::open(&at).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), (blocks << 20) as u64 + 8);
+        let mut found = vec![0; 1 << 20];
+        for i in (0..blocks).step_by(97) {
+            file.read_exact_at(&mut found, (i << 20) as u64).unwrap();
+            assert!(found == block, "block {i}");
+        }
+        drop(file);
+        // The kernel remembers in the work directory that this upper may be damaged, and mounts it no more.
+        run.unmount();
+        for name in ["u", "w"] {
+            let at = run.site.root.join(name);
+            fs::remove_dir_all(&at).unwrap();
+            fs::create_dir(&at).unwrap();
+        }
+    }
+}

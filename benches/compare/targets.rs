@@ -1,0 +1,210 @@
+//! What is to be reached: ratios of medians, and memory in MiB.
+
+use crate::servers::Server;
+use crate::table::Table;
+
+/// A bar for some rows.
+pub struct Target {
+    /// Beginnings of the names of its rows; all of the name where it ends in a dot.
+    rows: &'static [&'static str],
+    who: Server,
+    bar: Bar,
+}
+
+#[derive(Clone, Copy)]
+enum Bar {
+    /// At most so many times the figure of the other.
+    Times(f64, Server),
+    /// At most so many MiB.
+    MiB(f64),
+}
+
+use Bar::{MiB, Times};
+use Server::{Kernel, Peer, Plyfs, Rootless};
+
+const fn target(rows: &'static [&'static str], who: Server, bar: Bar) -> Target {
+    Target { rows, who, bar }
+}
+
+/// So many times faster than fuse-overlayfs.
+const fn faster(times: f64) -> Bar {
+    Times(1.0 / times, Peer)
+}
+
+pub const TARGETS: &[Target] = &[
+    target(
+        &[
+            "find warm",
+            "stat warm",
+            "missing names, warm",
+            "readdir warm",
+            "ls -l warm",
+        ],
+        Plyfs,
+        Times(0.8, Kernel),
+    ),
+    target(&["readdir fresh."], Plyfs, faster(4.0)),
+    target(&["readdir fresh."], Plyfs, Times(2.5, Kernel)),
+    target(&["find fresh"], Plyfs, faster(2.0)),
+    target(&["stat fresh"], Plyfs, faster(1.1)),
+    target(&["open+read+close warm."], Plyfs, faster(3.0)),
+    target(&["open+read+close warm."], Rootless, Times(1.2, Kernel)),
+    target(&["create."], Plyfs, faster(1.8)),
+    target(&["create, merged parent"], Plyfs, faster(2.5)),
+    target(
+        &["mkdir", "rmdir", "unlink,", "unlink."],
+        Plyfs,
+        faster(2.0),
+    ),
+    target(&["rename"], Plyfs, faster(1.5)),
+    target(&["tar -x"], Plyfs, faster(2.5)),
+    target(&["rm -rf"], Plyfs, faster(2.0)),
+    target(&["4k writes."], Plyfs, Times(1.5, Kernel)),
+    target(&["4k writes, O_DIRECT, aio"], Plyfs, Times(1.2, Kernel)),
+    target(&["sqlite, rollback journal"], Plyfs, Times(1.8, Kernel)),
+    target(&["sqlite, WAL"], Plyfs, Times(1.3, Kernel)),
+    target(
+        &[
+            "write.",
+            "rewrite",
+            "read of an upper file",
+            "mmap read of an upper file",
+        ],
+        Plyfs,
+        Times(1.1, Kernel),
+    ),
+    target(
+        &[
+            "read of a lower file, warm",
+            "mmap read of a lower file, warm",
+        ],
+        Plyfs,
+        Times(1.05, Kernel),
+    ),
+    target(
+        &[
+            "read of a lower file, cold",
+            "mmap read of a lower file, cold",
+        ],
+        Plyfs,
+        Times(1.5, Kernel),
+    ),
+    target(
+        &["append to", "chmod of lower files"],
+        Plyfs,
+        Times(1.0, Kernel),
+    ),
+    target(
+        &["lookup fresh, 100 ", "missing name fresh, 100 "],
+        Plyfs,
+        Times(0.7, Kernel),
+    ),
+    target(
+        &["lookup fresh, 500 ", "missing name fresh, 500 "],
+        Plyfs,
+        Times(0.2, Kernel),
+    ),
+    target(&["mount, 500 layers"], Plyfs, Times(2.0, Kernel)),
+    target(&["git status warm"], Plyfs, Times(1.5, Kernel)),
+    target(&["git status cold"], Plyfs, Times(4.0, Kernel)),
+    target(&["C build"], Plyfs, Times(1.1, Kernel)),
+    target(&["python start"], Plyfs, Times(1.3, Kernel)),
+    target(&["memory, idle"], Plyfs, MiB(6.0)),
+    target(&["memory, 500,000"], Plyfs, MiB(100.0)),
+    target(&["memory, after"], Plyfs, MiB(12.0)),
+];
+
+impl Target {
+    fn is_for(&self, row: &str) -> bool {
+        self.rows
+            .iter()
+            .any(|wanted| match wanted.strip_suffix('.') {
+                Some(whole) => row == whole,
+                None => row.starts_with(wanted),
+            })
+    }
+
+    /// What the table says, if both were measured.
+    fn verdict(&self, table: &Table, row: &str) -> Option<String> {
+        let ours = table.median(row, self.who)?;
+        let (value, bar, what) = match self.bar {
+            Times(bar, other) => (
+                ours / table.median(row, other)?,
+                bar,
+                format!("x {}", short(other)),
+            ),
+            MiB(bar) => (ours / f64::from(1 << 20), bar, "MiB".into()),
+        };
+        let who = if self.who == Rootless {
+            "rootless: "
+        } else {
+            ""
+        };
+        Some(format!(
+            "{who}{value:.2} (<= {bar:.2} {what}) {}",
+            outcome(value, bar)
+        ))
+    }
+}
+
+fn short(server: Server) -> &'static str {
+    match server {
+        Kernel => "kernel",
+        Peer => "fo2",
+        Plyfs => "plyfs",
+        Rootless => "rootless",
+    }
+}
+
+fn outcome(value: f64, bar: f64) -> String {
+    if value <= bar {
+        "holds".into()
+    } else {
+        format!("**missed by {:.0} %**", (value / bar - 1.0) * 100.0)
+    }
+}
+
+/// Slower than this, compared with fuse-overlayfs, is slower.
+const NO_SLOWER: f64 = 1.1;
+
+/// The verdicts on a row. That of being no slower than fuse-overlayfs holds for all, and is told where it is missed.
+pub fn verdicts(table: &Table, row: &str) -> String {
+    let own = TARGETS.iter().filter(|target| target.is_for(row));
+    let mut all: Vec<_> = own
+        .filter_map(|target| target.verdict(table, row))
+        .collect();
+    let ratio = table.ratio(row, Plyfs, Peer);
+    if let Some(ratio) = ratio.filter(|ratio| *ratio > NO_SLOWER) {
+        all.push(format!(
+            "{ratio:.2} (<= {NO_SLOWER:.2} x fo2) {}",
+            outcome(ratio, NO_SLOWER)
+        ));
+    }
+    all.join("; ")
+}
+
+/// Scenarios whose rows are about names and attributes.
+const METADATA: &[&str] = &[
+    "walk",
+    "look",
+    "directory",
+    "small files",
+    "entries",
+    "entries of a merged directory",
+    "archive",
+    "removal of lower files",
+];
+
+/// The ratio to fuse-overlayfs over all rows of metadata: their geometric mean, as "so many times faster".
+pub fn metadata_mean(table: &Table) -> Option<f64> {
+    let scenarios = crate::scenario::all();
+    let rows = scenarios
+        .iter()
+        .filter(|s| METADATA.contains(&s.name))
+        .flat_map(|s| s.rows);
+    let logs: Vec<f64> = rows
+        .filter_map(|row| table.ratio(row, Plyfs, Peer))
+        .map(f64::ln)
+        .collect();
+    (!logs.is_empty()).then(|| (-logs.iter().sum::<f64>() / logs.len() as f64).exp())
+}
