@@ -11,9 +11,10 @@ use super::error::{Kind, Result};
 use super::gc::Garbage;
 use super::id::Id;
 use super::lock::LockMode;
-use super::meta::{ContainerMeta, LayerMeta};
+use super::meta::{ContainerMeta, LayerMeta, Size};
 use super::staging::is_there;
 use super::trash;
+use super::watch::{Phase, Watch, tell};
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,6 +32,8 @@ pub struct Damage {
     pub object: String,
     /// What is wrong with it.
     pub what: String,
+    /// Repairing it loses nothing.
+    pub repairable: bool,
     /// It was repaired.
     pub repaired: bool,
 }
@@ -51,11 +54,16 @@ impl Store {
             let interrupted = self.interrupted()?.into_iter();
             report.garbage.settled = interrupted.map(|(container, _)| container.id).collect();
         }
-        for id in self.layers()? {
+        let (layers, containers) = (self.layers()?, self.containers()?);
+        let entries = (layers.len() + containers.len()) as u64;
+        self.begin(Phase::Check, Some(Size { bytes: 0, entries }));
+        for id in layers {
+            tell(self, 0, 1)?;
             let found = self.check_layer(&id, repair)?;
             report.damage.extend(found);
         }
-        for id in self.containers()? {
+        for id in containers {
+            tell(self, 0, 1)?;
             let found = self.check_container(&id, repair)?;
             report.damage.extend(found);
         }
@@ -63,12 +71,13 @@ impl Store {
     }
 
     fn check_layer(&self, id: &Id, repair: bool) -> Result<Option<Damage>> {
-        let damage = |what: String, repaired| {
+        let damage = |what: String, repairable| {
             let object = format!("layer {id}");
             Ok(Some(Damage {
                 object,
                 what,
-                repaired,
+                repairable,
+                repaired: repairable && repair,
             }))
         };
         let meta: LayerMeta = match self.layer(id) {
@@ -83,11 +92,11 @@ impl Store {
         }
         if !is_there(&self.tree(meta.driver, id))? {
             // Nothing of it is left but what was known of it.
-            let repaired = repair && self.users_of(id)?.is_empty();
-            if repaired {
+            let repairable = self.users_of(id)?.is_empty();
+            if repairable && repair {
                 trash::discard(self, &self.layout().layer(id))?;
             }
-            return damage("its tree is missing".into(), repaired);
+            return damage("its tree is missing".into(), repairable);
         }
         match self.chain(id) {
             Err(error) if error.kind == Kind::Corrupt => damage(error.to_string(), false),
@@ -96,12 +105,13 @@ impl Store {
     }
 
     fn check_container(&self, id: &Id, repair: bool) -> Result<Option<Damage>> {
-        let damage = |what: String, repaired| {
+        let damage = |what: String, repairable| {
             let object = format!("container {id}");
             Ok(Some(Damage {
                 object,
                 what,
-                repaired,
+                repairable,
+                repaired: repairable && repair,
             }))
         };
         let meta: ContainerMeta = match self.container(id) {
@@ -121,7 +131,7 @@ impl Store {
             if repair {
                 trash::discard(self, &self.layout().container(id))?;
             }
-            return damage("its content is missing".into(), repair);
+            return damage("its content is missing".into(), true);
         }
         for part in driver(meta.driver).parts() {
             if !is_there(&content.join(part))? {

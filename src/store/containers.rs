@@ -20,6 +20,7 @@ use super::names::Named;
 use super::staging::{Staging, is_there, sync_filesystem, sync_parent};
 use super::trash;
 use super::usage::Usage;
+use super::watch::{Phase, Watch};
 use crate::sys::mountinfo::{Entry, Table};
 
 /// A container that is wanted.
@@ -147,7 +148,8 @@ impl Store {
         self.check_free(&meta.id, new.name.as_ref())?;
         let _parent = self.lock_parent(new.parent.as_ref())?;
         let changes = driver.changes(self.layout(), id);
-        meta.size = Usage::of(&changes)?.size();
+        self.begin(Phase::Measure, None);
+        meta.size = Usage::watched(&changes, self)?.size();
         meta.sync = self.sync;
         if remove {
             self.seal(&staging, &container, &meta)?;
@@ -182,6 +184,18 @@ impl Store {
         self.check_at_rest(&meta)?;
         let content = self.layout().content(meta.driver, id);
         self.remove_object(&self.layout().container(id), &content)
+    }
+
+    /// Refuses what [`Store::remove_container`] refuses; `unmounted`: as if it were not mounted.
+    ///
+    /// # Errors
+    /// As [`Store::remove_container`].
+    pub fn check_removable(&self, id: &Id, unmounted: bool) -> Result<()> {
+        match self.lock_container(id, LockMode::Shared) {
+            Err(error) if error.kind == Kind::Corrupt => Ok(()),
+            Ok((meta, _lock)) if !unmounted => self.check_at_rest(&meta),
+            result => result.map(drop),
+        }
     }
 
     /// Refuses a container that somebody may change just now, as far as one can see: it is mounted here, or a plyfs

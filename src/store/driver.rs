@@ -12,6 +12,7 @@ use super::init::Marks;
 use super::layout::Layout;
 use super::meta::{ContainerMeta, DriverKind};
 use super::treecopy::{Copied, Rules, copy_tree};
+use super::watch::Phase;
 use crate::sys::dir::DirFd;
 
 /// How a container's tree is seen. Pure data: whoever has it decides who mounts.
@@ -132,6 +133,7 @@ impl Store {
 /// # Errors
 /// Those of [`copy_tree`].
 pub(super) fn copy(from: &Path, to: &Path, rules: Rules<'_>) -> Result<Copied> {
+    rules.watch.begin(Phase::Copy, None);
     copy_tree(&open(from)?, &open(to)?, rules)
 }
 

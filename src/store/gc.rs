@@ -11,10 +11,11 @@ use super::containers::SEALING;
 use super::error::{OrAt, Result};
 use super::id::Id;
 use super::lock::{Lock, LockMode};
-use super::meta::DriverKind;
+use super::meta::{DriverKind, Size};
 use super::names::Named;
 use super::staging::is_there;
 use super::trash;
+use super::watch::{Phase, Watch, tell};
 
 /// What is not needed, and what became of the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -35,7 +36,15 @@ impl Store {
         let settled = self.settle_all()?;
         let paths = self.find_garbage()?;
         let mut failed = None;
+        self.begin(
+            Phase::Remove,
+            Some(Size {
+                bytes: 0,
+                entries: paths.len() as u64,
+            }),
+        );
         for path in &paths {
+            tell(self, 0, 1)?;
             // One that cannot be removed is no reason to keep the others.
             if let Err(error) = trash::remove(&self.layout().root().join(path)) {
                 failed = Some(error);

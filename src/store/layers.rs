@@ -15,6 +15,7 @@ use super::names::Named;
 use super::staging::{Staging, sync_parent};
 use super::treecopy::Copied;
 use super::usage::Usage;
+use super::watch::{Phase, Watch};
 use super::{names, trash};
 
 /// A layer that is wanted.
@@ -101,7 +102,8 @@ impl Store {
         let tree = content.join("root");
         driver.begin_layer(self, &tree, new.parent.as_ref())?;
         let filled = fill(driver, &staging, &tree, &mut meta)?;
-        meta.size = Usage::of(&tree)?.size();
+        self.begin(Phase::Measure, None);
+        meta.size = Usage::watched(&tree, self)?.size();
         let meta = self.publish_layer(&staging, meta)?;
         self.name_layer(&meta.id, new.name.as_ref())?;
         Ok((meta, filled))
@@ -150,7 +152,23 @@ impl Store {
             Err(error) if error.kind == Kind::NotFound => None,
             result => Some(result?),
         };
-        let users = self.users_of(id)?;
+        self.check_unused(id, &Users::default())?;
+        for name in self.names_of(&Named::Layer(id.clone()))? {
+            self.remove_name(&name)?;
+        }
+        self.remove_object(&self.layout().layer(id), &content)
+    }
+
+    /// Refuses what [`Store::remove_layer`] refuses, as if `gone` were not there any more.
+    ///
+    /// # Errors
+    /// As [`Store::remove_layer`].
+    pub fn check_unused(&self, id: &Id, gone: &Users) -> Result<()> {
+        self.layer(id)?;
+        let mut users = self.users_of(id)?;
+        users.layers.retain(|id| !gone.layers.contains(id));
+        users.containers.retain(|id| !gone.containers.contains(id));
+        users.images.retain(|id| !gone.images.contains(id));
         if !users.is_empty() {
             let all = users.layers.iter().map(|id| format!("layer {id}"));
             let all = all.chain(users.containers.iter().map(|id| format!("container {id}")));
@@ -160,10 +178,7 @@ impl Store {
             let text = format!("layer {id} is in use by {}", all.join(", "));
             return Err(Error::new(Kind::Precondition, text));
         }
-        for name in self.names_of(&Named::Layer(id.clone()))? {
-            self.remove_name(&name)?;
-        }
-        self.remove_object(&self.layout().layer(id), &content)
+        Ok(())
     }
 
     /// Who stands on a layer.
@@ -254,6 +269,7 @@ impl Store {
 
     /// Takes an object away: what is known of it first, and with that it is gone.
     pub(super) fn remove_object(&self, meta: &Path, content: &Path) -> Result<()> {
+        self.begin(Phase::Remove, None);
         trash::discard(self, meta)?;
         if self.sync == SyncPolicy::Full {
             sync_parent(meta)?;

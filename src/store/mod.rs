@@ -18,7 +18,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub mod apply;
 pub mod blob;
@@ -55,9 +54,10 @@ use id::Id;
 use init::Config;
 use layout::{FORMAT, Layout};
 use lock::{Lock, LockMode};
-use meta::{ContainerMeta, DriverKind, LayerMeta, SyncPolicy, read_json};
+use meta::{ContainerMeta, DriverKind, LayerMeta, Size, SyncPolicy, read_json};
 use names::Named;
 use staging::Staging;
+use watch::{Phase, Progress, Watch};
 
 /// An open store. Holds no lock and no file; any number of them may be open.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub struct Store {
     config: Config,
     /// When changes made through this value are made to last.
     pub sync: SyncPolicy,
-    cancel: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 impl Store {
@@ -106,12 +106,12 @@ impl Store {
             )
         })?;
         let sync = SyncPolicy::default();
-        let cancel = Arc::default();
+        let progress = Arc::default();
         Ok(Store {
             layout,
             config,
             sync,
-            cancel,
+            progress,
         })
     }
 
@@ -125,9 +125,9 @@ impl Store {
         &self.config
     }
 
-    /// Set by anybody, it ends what takes long: with an error, and the store as it was.
-    pub fn cancel(&self) -> &Arc<AtomicBool> {
-        &self.cancel
+    /// How far the work of a verb is that is called on this value; and how to stop it.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// Locks the whole store: shared to work in it, exclusively to remove what nobody knows.
@@ -276,6 +276,21 @@ impl Store {
             Some(Named::Image(id)) => Ok(id),
             _ => names::by_beginning("image", self.images()?, text),
         }
+    }
+}
+
+/// Whoever looks on at a store's work reads [`Store::progress`].
+impl Watch for Store {
+    fn begin(&self, phase: Phase, total: Option<Size>) {
+        self.progress.begin(phase, total);
+    }
+
+    fn done(&self, bytes: u64, entries: u64) {
+        self.progress.done(bytes, entries);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.progress.is_stopped()
     }
 }
 

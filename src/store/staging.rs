@@ -16,6 +16,7 @@ use super::id::random_hex;
 use super::lock::{Lock, LockMode};
 use super::meta::write_json;
 use super::trash;
+use super::watch::{Phase, Watch};
 use crate::sys::dir::DirFd;
 
 /// A directory of one process below `tmp/`, gone when this is dropped.
@@ -99,6 +100,7 @@ impl Staging {
         durable: bool,
     ) -> Result<()> {
         if durable {
+            store.begin(Phase::Sync, None);
             sync_filesystem(&self.dir)?;
         }
         // Held until the object exists: who finds the content without meta waits for this, and knows it for garbage

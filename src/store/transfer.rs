@@ -4,7 +4,6 @@ use std::fs::{File, Permissions};
 use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use tempfile::NamedTempFile;
 
@@ -21,7 +20,7 @@ use super::merged::{Marked, MergedDir, Stack};
 use super::meta::{DriverKind, LayerMeta};
 use super::recipe;
 use super::remarks::Remarks;
-use super::watch::Watch;
+use super::watch::{Phase, Watch};
 use crate::layer::keys::Namespace;
 
 /// Bytes gathered before they are written.
@@ -88,14 +87,6 @@ pub struct Exported {
     pub size: u64,
     /// What could not be said in it.
     pub remarks: Remarks,
-}
-
-impl Watch for Store {
-    fn done(&self, _bytes: u64, _entries: u64) {}
-
-    fn is_stopped(&self) -> bool {
-        self.cancel().load(Ordering::Relaxed)
-    }
 }
 
 impl Store {
@@ -246,6 +237,7 @@ impl Store {
         sink: &mut (dyn Write + Send),
         watch: &dyn Watch,
     ) -> Result<Exported> {
+        watch.begin(Phase::Pack, None);
         if let (Tree::Layer(id), None) = (tree, base) {
             let _kept = self.lock_parent(Some(id))?;
             let recipe = self.layout().layer(id);
@@ -282,6 +274,7 @@ impl Store {
         sink: &mut (dyn Write + Send),
         watch: &dyn Watch,
     ) -> Result<Exported> {
+        watch.begin(Phase::Pack, None);
         hashed(sink, |sink| {
             let mut export = TarExport::new(sink, watch);
             between(None, &self.view(tree)?, &mut export)?;

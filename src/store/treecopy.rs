@@ -15,12 +15,13 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::error::{Error, Kind, Result};
+use super::error::{Error, Result};
 use super::meta::Size;
+use super::watch::{Watch, interrupted};
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{self, Errno};
 use crate::sys::name::Name;
@@ -48,14 +49,14 @@ pub enum Way {
 }
 
 /// How a tree is copied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Rules<'a> {
     /// What is in the target.
     pub way: Way,
     /// Which attributes go along.
     pub attributes: fn(&CStr) -> bool,
-    /// Set by somebody else when the copy shall end early.
-    pub cancel: &'a AtomicBool,
+    /// Who looks on, and may end the copy early.
+    pub watch: &'a dyn Watch,
 }
 
 /// What was copied, and what could not be kept.
@@ -241,14 +242,16 @@ impl<'a> Job<'a> {
             };
             stack.busy += 1;
             drop(stack);
-            let done = match self.rules.cancel.load(Ordering::Relaxed) {
-                true => Err(Error::new(Kind::Other, "interrupted")),
+            let done = match self.rules.watch.is_stopped() {
+                true => Err(interrupted()),
                 false => self.one(task, &mut made, &mut buffer),
             };
             stack = self.stack.lock();
             stack.busy -= 1;
             if let Err(error) = done {
-                stack.failure.get_or_insert(error);
+                let stopped = self.rules.watch.is_stopped();
+                let why = if stopped { interrupted() } else { error };
+                stack.failure.get_or_insert(why);
             }
             stack.todo.append(&mut made);
             self.news.notify_all();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::driver::open;
 use super::error::{Error, OrAt, Result};
 use super::meta::Size;
+use super::watch::{Nobody, Watch, interrupted};
 use crate::sys::at::At;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{self, Errno};
@@ -31,11 +32,22 @@ impl Usage {
     /// # Errors
     /// Those of reading; what disappears meanwhile does not count.
     pub fn of(root: &Path) -> Result<Usage, Error> {
+        Usage::watched(root, &Nobody)
+    }
+
+    /// As [`Usage::of`], looked on.
+    ///
+    /// # Errors
+    /// As [`Usage::of`], and interrupted.
+    pub fn watched(root: &Path, watch: &dyn Watch) -> Result<Usage, Error> {
         let top = open(root)?;
         let mut usage = Usage::default();
         let mut seen = HashSet::new();
         usage.disk = top.stat().or_at("cannot read", root)?.blocks * 512;
-        usage.add_tree(top, &mut seen).or_at("cannot read", root)?;
+        match usage.add_tree(top, &mut seen, watch) {
+            Err(_) if watch.is_stopped() => return Err(interrupted()),
+            result => result.or_at("cannot read", root)?,
+        }
         Ok(usage)
     }
 
@@ -57,11 +69,21 @@ impl Usage {
     }
 
     /// Without recursion; what is open at a time grows with the depth only where directories have siblings.
-    fn add_tree(&mut self, top: DirFd, seen: &mut HashSet<(u64, u64)>) -> errno::Result<()> {
+    fn add_tree(
+        &mut self,
+        top: DirFd,
+        seen: &mut HashSet<(u64, u64)>,
+        watch: &dyn Watch,
+    ) -> errno::Result<()> {
         let mut todo = vec![(top, Vec::new(), false)];
         while let Some((dir, mut subdirs, listed)) = todo.pop() {
             if !listed {
+                if watch.is_stopped() {
+                    return Err(Errno::EINTR);
+                }
+                let (bytes, entries) = (self.bytes, self.entries);
                 subdirs = self.add_entries(&dir, seen)?;
+                watch.done(self.bytes - bytes, self.entries - entries);
             }
             let Some(next) = subdirs.pop() else {
                 continue;

@@ -16,21 +16,27 @@ impl FileFd {
         if size == 0 || self.clone_to(to).is_ok() {
             return Ok(());
         }
-        self.copy_stretches_to(to, size)
+        self.copy_stretches_to(to, size, &mut |_| Ok(()))
     }
 
-    /// As [`FileFd::copy_data_to`], for two files that cannot share blocks.
+    /// As [`FileFd::copy_data_to`], for two files that cannot share blocks. After each step `told` hears how many
+    /// bytes it was, and ends the copy by an error.
     ///
     /// # Errors
     /// Those of reading and writing; `to` is then of no use.
-    pub fn copy_stretches_to(&self, to: &FileFd, size: u64) -> Result<()> {
+    pub fn copy_stretches_to(
+        &self,
+        to: &FileFd,
+        size: u64,
+        told: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
         let mut by_hand = Vec::new();
         let mut offset = 0;
         while offset < size {
             let Some((start, end)) = self.next_data(offset, size)? else {
                 break;
             };
-            self.copy_extent(to, start, end, &mut by_hand)?;
+            self.copy_extent(to, (start, end), &mut by_hand, told)?;
             offset = end;
         }
         to.truncate(size)
@@ -51,7 +57,13 @@ impl FileFd {
     }
 
     /// Copies `start..end`. `by_hand` is the buffer once the kernel's copy has been refused.
-    fn copy_extent(&self, to: &FileFd, start: u64, end: u64, by_hand: &mut Vec<u8>) -> Result<()> {
+    fn copy_extent(
+        &self,
+        to: &FileFd,
+        (start, end): (u64, u64),
+        by_hand: &mut Vec<u8>,
+        told: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
         let mut at = start;
         while at < end {
             let want = usize::try_from(end - at)
@@ -84,6 +96,7 @@ impl FileFd {
                 return Ok(());
             }
             at += copied as u64;
+            told(copied as u64)?;
         }
         Ok(())
     }

@@ -22,7 +22,8 @@ impl Shop<'_> {
     /// Starts a call and kills it after a random part of the time that it usually takes; true when it was done by then.
     fn killed(&self, dice: &mut Dice, usual: Duration, args: &[&str]) -> bool {
         let mut command = Command::new(env!("CARGO_BIN_EXE_plyfs"));
-        command.arg("--root").arg(self.root()).args(args);
+        command.arg("--root").arg(self.root());
+        command.args(["--progress", "none"]).args(args);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -209,6 +210,7 @@ fn an_interrupted_call_cleans_up_after_itself() {
         for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_plyfs"));
             command.arg("--root").arg(shop.root());
+            command.args(["--progress", "none"]);
             command.args(["layer", "create", "--parent", base, "--from-dir", &dir]);
             let child = command
                 .stdin(Stdio::null())

@@ -12,8 +12,10 @@ mod tool;
 
 mod archives;
 mod containers;
+mod contract;
 mod crash;
 mod images;
 mod layers;
+mod progress;
 mod rig;
 mod whole;

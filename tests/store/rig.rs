@@ -61,6 +61,10 @@ impl Shop<'_> {
             "--run",
             run.to_str().unwrap(),
         ];
+        // A loaded machine may take long enough for a line.
+        if !args.contains(&"--progress") {
+            all.extend(["--progress", "none"]);
+        }
         all.extend(args);
         if self.user {
             let quoted: Vec<String> = all.iter().map(|arg| format!("'{arg}'")).collect();

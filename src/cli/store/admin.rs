@@ -3,14 +3,17 @@
 use serde_json::json;
 
 use super::args::{Globals, StoreVerb};
+use super::interruptible;
 use super::output::{damaged, say, table};
+use super::progress::during;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
 use crate::store::check::Damage;
 use crate::store::driver::driver;
 use crate::store::error::Kind;
-use crate::store::meta::DriverKind;
+use crate::store::meta::{ContainerMeta, DriverKind, LayerMeta};
 use crate::store::usage::Usage;
+use crate::store::watch::{Phase, Watch};
 
 /// Does what was asked for.
 ///
@@ -21,7 +24,7 @@ pub fn run(globals: &Globals, verb: StoreVerb) -> Result<u8, Failure> {
         StoreVerb::Init => init(globals),
         StoreVerb::Info => info(globals),
         StoreVerb::Du => du(globals),
-        StoreVerb::Check { repair } => check(globals, repair),
+        StoreVerb::Check { repair, dry_run } => check(globals, repair && !dry_run),
         StoreVerb::Gc { dry_run } => gc(globals, dry_run),
     }
 }
@@ -66,15 +69,9 @@ fn info(globals: &Globals) -> Result<u8, Failure> {
 }
 
 fn du(globals: &Globals) -> Result<u8, Failure> {
-    let store = globals.open()?;
-    let (mut layers, mut containers) = (Usage::default(), Usage::default());
-    for layer in store.all_layers(damaged)? {
-        layers = layers.plus(Usage::of(&store.tree(layer.driver, &layer.id))?);
-    }
-    for container in store.all_containers(damaged)? {
-        let changes = driver(container.driver).changes(store.layout(), &container.id);
-        containers = containers.plus(Usage::of(&changes)?);
-    }
+    let store = interruptible(globals.open()?)?;
+    let all = (store.all_layers(damaged)?, store.all_containers(damaged)?);
+    let (layers, containers) = during(globals, &store, || measure(&store, &all.0, &all.1))?;
     let value = json!({ "layers": layers, "containers": containers });
     say(globals, &value, || {
         let row = |word: &str, usage: Usage| {
@@ -86,12 +83,37 @@ fn du(globals: &Globals) -> Result<u8, Failure> {
     })
 }
 
+/// What layers and containers take.
+fn measure(
+    store: &Store,
+    layers: &[LayerMeta],
+    containers: &[ContainerMeta],
+) -> Result<(Usage, Usage), Failure> {
+    store.begin(Phase::Measure, None);
+    let (mut of_layers, mut of_containers) = (Usage::default(), Usage::default());
+    for layer in layers {
+        let tree = store.tree(layer.driver, &layer.id);
+        of_layers = of_layers.plus(Usage::watched(&tree, store)?);
+    }
+    for container in containers {
+        let changes = driver(container.driver).changes(store.layout(), &container.id);
+        of_containers = of_containers.plus(Usage::watched(&changes, store)?);
+    }
+    Ok((of_layers, of_containers))
+}
+
 fn check(globals: &Globals, repair: bool) -> Result<u8, Failure> {
-    let store = globals.open()?;
-    let report = store.check(repair)?;
+    let store = interruptible(globals.open()?)?;
+    let report = during(globals, &store, || store.check(repair))?;
     say(globals, &report, || {
         let line = |damage: &Damage| {
-            let done = if damage.repaired { " (repaired)" } else { "" };
+            let done = match damage {
+                Damage { repaired: true, .. } => " (repaired)",
+                Damage {
+                    repairable: true, ..
+                } => " (--repair removes what is known of it)",
+                _ => "",
+            };
             format!("{}: {}{done}", damage.object, damage.what)
         };
         let lines: Vec<String> = report.damage.iter().map(line).collect();
@@ -109,11 +131,10 @@ fn check(globals: &Globals, repair: bool) -> Result<u8, Failure> {
 }
 
 fn gc(globals: &Globals, dry_run: bool) -> Result<u8, Failure> {
-    let store = globals.open()?;
-    let garbage = if dry_run {
-        store.garbage()?
-    } else {
-        store.gc()?
+    let store = interruptible(globals.open()?)?;
+    let garbage = match dry_run {
+        true => store.garbage()?,
+        false => during(globals, &store, || store.gc())?,
     };
     say(globals, &garbage, || {
         let paths = garbage.paths.iter().map(|path| shown(path));

@@ -40,9 +40,18 @@ pub struct Globals {
     /// Say it in JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// No remarks
+    /// No remarks, no progress
     #[arg(short = 'q', long, global = true)]
     pub quiet: bool,
+    /// How to show on standard error what takes long; auto: bars on a terminal, else a line every 2 seconds
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "HOW"
+    )]
+    pub progress: ProgressWord,
     /// What is on disk when a verb ends
     #[arg(
         long,
@@ -71,6 +80,17 @@ impl DriverWord {
             DriverWord::Vfs => DriverKind::Vfs,
         }
     }
+}
+
+/// `--progress`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressWord {
+    /// Bars on a terminal, else lines about what takes longer than 2 seconds
+    Auto,
+    /// Lines, also on a terminal
+    Plain,
+    /// Nothing
+    None,
 }
 
 /// `--sync`
@@ -126,6 +146,9 @@ pub enum StoreVerb {
         /// Remove garbage, and what is known of objects that are gone
         #[arg(long)]
         repair: bool,
+        /// Only say what a repair would do
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Remove what a crash left behind
     Gc {
@@ -191,6 +214,9 @@ pub enum LayerVerb {
     },
     /// Remove layers that nothing stands on
     Rm {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
         /// Ids, beginnings of ids, or names
         #[arg(required = true, value_name = "LAYER")]
         layers: Vec<String>,
@@ -260,6 +286,9 @@ pub enum ContainerVerb {
         /// Unmount them first
         #[arg(short, long)]
         force: bool,
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
         /// Ids or beginnings of them
         #[arg(required = true, value_name = "CONTAINER")]
         containers: Vec<String>,
@@ -310,8 +339,15 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 const NOUNS: [&str; 4] = ["store", "layer", "container", "image"];
-const FLAGS: [&str; 7] = [
-    "--root", "--run", "--driver", "--json", "-q", "--quiet", "--sync",
+const FLAGS: [&str; 8] = [
+    "--root",
+    "--run",
+    "--driver",
+    "--json",
+    "-q",
+    "--quiet",
+    "--progress",
+    "--sync",
 ];
 
 /// Do these arguments (without the program's name) begin as those of the store do?

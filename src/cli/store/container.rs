@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::args::{CommitArgs, ContainerVerb, Globals};
-use super::layer::{say_id, say_usage, wanted_name};
+use super::layer::{say_id, say_removed, say_usage, wanted_name};
 use super::output::{damaged, done, say, table};
+use super::progress::during;
 use super::transfer;
 use super::view;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
 use crate::store::containers::NewContainer;
 use crate::store::driver::driver;
-use crate::store::error::Kind;
+use crate::store::error::{Kind, Result};
 use crate::store::id::Id;
 use crate::store::layers::NewLayer;
 use crate::store::meta::ContainerMeta;
 use crate::store::transfer::Tree;
 use crate::store::usage::Usage;
+use crate::store::watch::{Phase, Watch};
 
 /// Does what was asked for.
 ///
@@ -47,7 +49,8 @@ pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, 
                 read_only,
                 volatile,
             };
-            say_id(globals, &store.create_container(&new)?.id)
+            let made = during(globals, store, || store.create_container(&new));
+            say_id(globals, &made?.id)
         }
         ContainerVerb::Mount { container, runtime } => {
             let id = store.find_container(&container)?;
@@ -76,7 +79,11 @@ pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, 
             done(&described(store, &container)?)
         }
         ContainerVerb::Du { container } => du(globals, store, container.as_deref()),
-        ContainerVerb::Rm { containers, force } => rm(globals, store, &containers, force),
+        ContainerVerb::Rm {
+            containers,
+            force,
+            dry_run,
+        } => rm(globals, store, &containers, (force, dry_run)),
     }
 }
 
@@ -91,7 +98,7 @@ fn commit(globals: &Globals, store: &Store, args: CommitArgs) -> Result<u8, Fail
         config,
         ..NewLayer::default()
     };
-    let layer = store.commit(&id, &new, args.rm)?;
+    let layer = during(globals, store, || store.commit(&id, &new, args.rm))?;
     say_id(globals, &layer.id)
 }
 
@@ -134,19 +141,34 @@ fn du(globals: &Globals, store: &Store, container: Option<&str>) -> Result<u8, F
         Some(container) => vec![store.container(&store.find_container(container)?)?],
         None => store.all_containers(damaged)?,
     };
-    let mut found = Vec::new();
-    for container in containers {
-        let changes = driver(container.driver).changes(store.layout(), &container.id);
-        let usage = Usage::of(&changes)?;
-        found.push((container.id, usage));
-    }
-    say_usage(globals, &found)
+    let found = during(globals, store, || {
+        store.begin(Phase::Measure, None);
+        let usage = |container: ContainerMeta| {
+            let changes = driver(container.driver).changes(store.layout(), &container.id);
+            Ok((container.id, Usage::watched(&changes, store)?))
+        };
+        containers
+            .into_iter()
+            .map(usage)
+            .collect::<Result<Vec<_>>>()
+    });
+    say_usage(globals, &found?)
 }
 
-fn rm(globals: &Globals, store: &Store, containers: &[String], force: bool) -> Result<u8, Failure> {
+fn rm(
+    globals: &Globals,
+    store: &Store,
+    containers: &[String],
+    (force, dry_run): (bool, bool),
+) -> Result<u8, Failure> {
     let mut removed = Vec::new();
     for container in containers {
         let id = store.find_container(container)?;
+        if dry_run {
+            store.check_removable(&id, force)?;
+            removed.push(id);
+            continue;
+        }
         let mounted = store.container(&id).and_then(|meta| store.mounted(&meta));
         let mounted = match mounted {
             // What is damaged must be removable.
@@ -156,8 +178,8 @@ fn rm(globals: &Globals, store: &Store, containers: &[String], force: bool) -> R
         if force && mounted.is_some() {
             view::unmount(store, &id)?;
         }
-        store.remove_container(&id)?;
+        during(globals, store, || store.remove_container(&id))?;
         removed.push(id);
     }
-    say(globals, &json!({ "removed": removed }), String::new)
+    say_removed(globals, dry_run, json!({ "removed": removed }))
 }

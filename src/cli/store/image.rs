@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::args::{CompressWord, Globals, ImageVerb, UnpackArgs};
-use super::layer::{say_id, wanted_name};
+use super::layer::{say_id, say_removed, wanted_name};
 use super::output::{bytes, damaged, done, say, table};
+use super::progress::during;
 use super::transfer::{remark, unpacking};
 use crate::cli::failure::Failure;
 use crate::store::Store;
@@ -14,6 +15,8 @@ use crate::store::id::ObjectName;
 use crate::store::images::ImageMeta;
 use crate::store::images::export::Packing;
 use crate::store::images::import::Place;
+use crate::store::images::leaving::Leaving;
+use crate::store::layers::Users;
 use crate::store::names::Named;
 
 /// Does what was asked for.
@@ -38,7 +41,7 @@ pub fn run(globals: &Globals, store: &Store, verb: ImageVerb) -> Result<u8, Fail
             let value = json!({ "id": id, "name": name.as_str() });
             say(globals, &value, String::new)
         }
-        ImageVerb::Rm { images } => rm(globals, store, &images),
+        ImageVerb::Rm { images, dry_run } => rm(globals, store, &images, dry_run),
     }
 }
 
@@ -52,7 +55,8 @@ fn import(
     let from = Place::parse(from)?;
     let driver = globals.driver.map(|word| word.kind());
     let how = unpacking(store, args);
-    let imported = store.import_image(&from, name.as_ref(), driver, &how)?;
+    let import = || store.import_image(&from, name.as_ref(), driver, &how);
+    let imported = during(globals, store, import)?;
     remark(globals, &imported.remarks);
     say_id(globals, &imported.image.id)
 }
@@ -65,15 +69,6 @@ fn export(
     compress: Option<CompressWord>,
 ) -> Result<u8, Failure> {
     let to = Place::parse(to)?;
-    let leaving = match store.find_image(image) {
-        Ok(id) => store.leaving_image(&store.image(&id)?)?,
-        Err(error) if error.kind == Kind::NotFound => match store.find_layer(image) {
-            Ok(layer) => store.leaving_layer(&layer, store)?,
-            Err(other) if other.kind == Kind::NotFound => return Err(error.into()),
-            Err(other) => return Err(other.into()),
-        },
-        Err(error) => return Err(error.into()),
-    };
     let how = Packing {
         compression: compress.map(|word| match word {
             CompressWord::None => Compression::None,
@@ -82,9 +77,26 @@ fn export(
         }),
         watch: store,
     };
-    let remarks = store.export_image(&leaving, &to, how)?;
+    let exported = during(globals, store, || {
+        let leaving = leaving(store, image)?;
+        Ok::<_, Failure>((leaving.id(), store.export_image(&leaving, &to, how)?))
+    });
+    let (id, remarks) = exported?;
     remark(globals, &remarks);
-    say(globals, &json!({ "id": leaving.id() }), String::new)
+    say(globals, &json!({ "id": id }), String::new)
+}
+
+/// An image, or a layer as one.
+fn leaving(store: &Store, text: &str) -> Result<Leaving, Failure> {
+    match store.find_image(text) {
+        Ok(id) => Ok(store.leaving_image(&store.image(&id)?)?),
+        Err(error) if error.kind == Kind::NotFound => match store.find_layer(text) {
+            Ok(layer) => Ok(store.leaving_layer(&layer, store)?),
+            Err(other) if other.kind == Kind::NotFound => Err(error.into()),
+            Err(other) => Err(other.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What is known of an image, with its names.
@@ -135,22 +147,29 @@ fn inspect(store: &Store, image: &str) -> Result<u8, Failure> {
     done(&value)
 }
 
-fn rm(globals: &Globals, store: &Store, images: &[String]) -> Result<u8, Failure> {
+fn rm(globals: &Globals, store: &Store, images: &[String], dry_run: bool) -> Result<u8, Failure> {
+    let mut gone = Users::default();
     let (mut removed, mut layers, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for text in images {
         let id = store.find_image(text)?;
         let all = store.names_of(&Named::Image(id.clone()))?;
         match all.iter().find(|name| name.as_str() == text) {
             Some(name) if all.len() > 1 => {
-                store.remove_name(name)?;
+                if !dry_run {
+                    store.remove_name(name)?;
+                }
                 names.push(name.to_string());
             }
             _ => {
-                layers.extend(store.remove_image(&id)?);
+                let taken = match dry_run {
+                    true => store.unused_with_image(&id, &mut gone)?,
+                    false => during(globals, store, || store.remove_image(&id))?,
+                };
+                layers.extend(taken);
                 removed.push(id);
             }
         }
     }
     let value = json!({ "removed": removed, "layers": layers, "names": names });
-    say(globals, &value, String::new)
+    say_removed(globals, dry_run, value)
 }

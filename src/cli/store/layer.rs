@@ -6,16 +6,18 @@ use serde_json::{Value, json};
 
 use super::args::{Globals, LayerVerb};
 use super::output::{bytes, damaged, done, remark_lost, say, table};
+use super::progress::during;
 use super::transfer;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
-use crate::store::error::Kind;
+use crate::store::error::{Kind, Result};
 use crate::store::id::{Id, ObjectName};
-use crate::store::layers::NewLayer;
+use crate::store::layers::{NewLayer, Users};
 use crate::store::meta::LayerMeta;
 use crate::store::names::Named;
 use crate::store::transfer::Tree;
 use crate::store::usage::Usage;
+use crate::store::watch::{Phase, Watch};
 
 /// Does what was asked for.
 ///
@@ -67,7 +69,7 @@ pub fn run(globals: &Globals, store: &Store, verb: LayerVerb) -> Result<u8, Fail
         LayerVerb::Ls => ls(globals, store),
         LayerVerb::Inspect { layer } => inspect(store, &layer),
         LayerVerb::Du { layer } => du(globals, store, layer.as_deref()),
-        LayerVerb::Rm { layers } => rm(globals, store, &layers),
+        LayerVerb::Rm { layers, dry_run } => rm(globals, store, &layers, dry_run),
         LayerVerb::Squash { layer, name } => squash(globals, store, &layer, name),
     }
 }
@@ -98,7 +100,10 @@ fn create(
         name: wanted_name(name)?,
         ..NewLayer::default()
     };
-    let (layer, copied) = store.create_layer(&new, from_dir.as_deref())?;
+    let made = during(globals, store, || {
+        store.create_layer(&new, from_dir.as_deref())
+    });
+    let (layer, copied) = made?;
     remark_lost(globals, &copied);
     say_id(globals, &layer.id)
 }
@@ -172,12 +177,15 @@ fn du(globals: &Globals, store: &Store, layer: Option<&str>) -> Result<u8, Failu
         Some(layer) => vec![store.layer(&store.find_layer(layer)?)?],
         None => store.all_layers(damaged)?,
     };
-    let mut found = Vec::new();
-    for layer in layers {
-        let usage = Usage::of(&store.tree(layer.driver, &layer.id))?;
-        found.push((layer.id, usage));
-    }
-    say_usage(globals, &found)
+    let found = during(globals, store, || {
+        store.begin(Phase::Measure, None);
+        let usage = |layer: LayerMeta| {
+            let usage = Usage::watched(&store.tree(layer.driver, &layer.id), store)?;
+            Ok((layer.id, usage))
+        };
+        layers.into_iter().map(usage).collect::<Result<Vec<_>>>()
+    });
+    say_usage(globals, &found?)
 }
 
 /// What objects take, one line each.
@@ -201,14 +209,36 @@ pub fn say_usage(globals: &Globals, found: &[(Id, Usage)]) -> Result<u8, Failure
     })
 }
 
-fn rm(globals: &Globals, store: &Store, layers: &[String]) -> Result<u8, Failure> {
-    let mut removed = Vec::new();
+fn rm(globals: &Globals, store: &Store, layers: &[String], dry_run: bool) -> Result<u8, Failure> {
+    let mut gone = Users::default();
     for layer in layers {
         let id = store.find_layer(layer)?;
-        store.remove_layer(&id)?;
-        removed.push(id);
+        match dry_run {
+            true => store.check_unused(&id, &gone)?,
+            false => during(globals, store, || store.remove_layer(&id))?,
+        }
+        gone.layers.push(id);
     }
-    say(globals, &json!({ "removed": removed }), String::new)
+    say_removed(globals, dry_run, json!({ "removed": gone.layers }))
+}
+
+/// Says what was removed: in words only where nothing was, because somebody wanted to know.
+///
+/// # Errors
+/// Those of [`say`].
+pub fn say_removed(globals: &Globals, dry_run: bool, mut value: Value) -> Result<u8, Failure> {
+    let mut lines = String::new();
+    for (noun, ids) in value.as_object().into_iter().flatten().filter(|_| dry_run) {
+        for id in ids.as_array().into_iter().flatten() {
+            let noun = noun.trim_end_matches('s');
+            let noun = if noun == "removed" { "" } else { noun };
+            let line = format!("{noun} {}", id.as_str().unwrap_or_default());
+            lines.push_str(line.trim_start());
+            lines.push('\n');
+        }
+    }
+    value["dry_run"] = json!(dry_run);
+    say(globals, &value, || lines)
 }
 
 fn squash(
@@ -221,6 +251,7 @@ fn squash(
         name: wanted_name(name)?,
         ..NewLayer::default()
     };
-    let layer = store.squash(&store.find_layer(layer)?, &new)?;
+    let id = store.find_layer(layer)?;
+    let layer = during(globals, store, || store.squash(&id, &new))?;
     say_id(globals, &layer.id)
 }

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::failure::Failure;
 use super::logging::{self, Sink};
@@ -19,6 +18,7 @@ pub mod container;
 pub mod image;
 pub mod layer;
 pub mod output;
+pub mod progress;
 pub mod transfer;
 pub mod view;
 
@@ -42,14 +42,14 @@ pub fn run(order: StoreOrder) -> Result<u8, Failure> {
 }
 
 /// From now on a signal that asks for the end makes the store clean up after itself first; a second one ends at once.
-fn interruptible(store: Store) -> Result<Store, Failure> {
+pub fn interruptible(store: Store) -> Result<Store, Failure> {
     let asked = [signal::SIGINT, signal::SIGTERM, signal::SIGHUP];
     let signals =
         SignalSet::block(&asked).map_err(|errno| Failure::failed(format!("signals: {errno}")))?;
-    let cancel = Arc::clone(store.cancel());
+    let progress = Arc::clone(store.progress());
     std::thread::spawn(move || {
         while let Ok(caught) = signals.wait() {
-            if cancel.swap(true, Ordering::Relaxed) {
+            if progress.stop() {
                 std::process::exit(128 + caught.signal);
             }
         }

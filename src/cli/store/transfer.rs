@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::args::{DevicesWord, DiffArgs, Globals, UnpackArgs, XattrsWord};
 use super::layer::say_id;
 use super::output::say;
+use super::progress::during;
 use crate::cli::failure::Failure;
 use crate::cli::warn;
 use crate::store::Store;
@@ -57,7 +58,10 @@ pub fn unpack(
         name,
         ..NewLayer::default()
     };
-    let unpacked = store.unpack_layer(&new, source(archive)?, &unpacking(store, args))?;
+    let source = source(archive)?;
+    let unpacked = during(globals, store, || {
+        store.unpack_layer(&new, source, &unpacking(store, args))
+    })?;
     remark(globals, &unpacked.applied.remarks);
     say_id(globals, &unpacked.layer.id)
 }
@@ -80,14 +84,14 @@ pub fn diff(globals: &Globals, store: &Store, tree: &Tree, args: &DiffArgs) -> R
         .map(|base| find(store, base))
         .transpose()?;
     let export = |sink: &mut (dyn Write + Send)| store.export(tree, base.as_ref(), sink, store);
-    let exported = match args
+    let file = args
         .output
         .as_deref()
-        .filter(|path| path.as_os_str() != "-")
-    {
-        Some(path) => write_file(path, export)?,
-        None => export(&mut standard_output()?)?,
-    };
+        .filter(|path| path.as_os_str() != "-");
+    let exported = during(globals, store, || match file {
+        Some(path) => Ok(write_file(path, export)?),
+        None => Ok::<_, Failure>(export(&mut standard_output()?)?),
+    })?;
     remark(globals, &exported.remarks);
     match &args.output {
         // Standard output carries the archive.

@@ -23,7 +23,7 @@ use super::recipe::Recorder;
 use super::remarks::Remarks;
 use super::tar::Entry;
 use super::tar::read::{End, TarReader, shown};
-use super::watch::{Watch, interrupted, tell};
+use super::watch::{Phase, Watch, interrupted, tell};
 use crate::layer::keys::Namespace;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
@@ -120,6 +120,7 @@ pub fn apply(
     source: Box<dyn Read + Send>,
     options: &ApplyOptions<'_>,
 ) -> Result<Applied> {
+    options.watch.begin(Phase::Unpack, None);
     let mut archive = TarReader::new(BlobReader::new(source, options.watch));
     let mut unpacker = Unpacker::new(root, form, options)?;
     let unpacked = unpacker.run(&mut archive);

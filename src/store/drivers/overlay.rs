@@ -91,7 +91,7 @@ impl Driver for Overlay {
         let onto = Rules {
             way: Way::Onto,
             attributes: |name| !keys::is_private(name),
-            cancel: store.cancel(),
+            watch: store,
         };
         make_dir(tree, 0o700)?;
         for layer in layers.iter().rev() {
@@ -105,7 +105,7 @@ fn as_is(store: &Store) -> Rules<'_> {
     Rules {
         way: Way::Fresh,
         attributes: keys::is_lasting,
-        cancel: store.cancel(),
+        watch: store,
     }
 }
 

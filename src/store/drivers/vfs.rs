@@ -44,7 +44,7 @@ impl Driver for Vfs {
         let onto = Rules {
             way: Way::Onto,
             attributes: |name| !keys::is_private(name),
-            cancel: store.cancel(),
+            watch: store,
         };
         copy(from, tree, onto)
     }
@@ -86,6 +86,6 @@ fn exact(store: &Store) -> Rules<'_> {
     Rules {
         way: Way::Fresh,
         attributes: |_| true,
-        cancel: store.cancel(),
+        watch: store,
     }
 }

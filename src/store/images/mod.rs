@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::error::{Error, Kind, OrAt, Result};
 use super::id::{Id, ObjectName};
+use super::layers::Users;
 use super::lock::LockMode;
 use super::meta::{DriverKind, SyncPolicy, now, read_json, writer};
 use super::names::Named;
@@ -150,6 +151,33 @@ impl Store {
     /// # Errors
     /// [`Kind::Precondition`] while containers were made of it.
     pub fn remove_image(&self, id: &Id) -> Result<Vec<Id>> {
+        let image = self.removable_image(id)?;
+        {
+            let _store = self.lock(LockMode::Shared)?;
+            for name in self.names_of(&Named::Image(id.clone()))? {
+                self.remove_name(&name)?;
+            }
+            trash::discard(self, &self.layout().image(id))?;
+        }
+        self.remove_unused(&image.layers)
+    }
+
+    /// The layers that [`Store::remove_image`] would remove, were `gone` not there any more; `gone` grows by these and
+    /// the image.
+    ///
+    /// # Errors
+    /// As [`Store::remove_image`].
+    pub fn unused_with_image(&self, id: &Id, gone: &mut Users) -> Result<Vec<Id>> {
+        let image = self.removable_image(id)?;
+        gone.images.push(image.id);
+        self.take_unused(&image.layers, |layer| {
+            self.check_unused(layer, gone)?;
+            gone.layers.push(layer.clone());
+            Ok(())
+        })
+    }
+
+    fn removable_image(&self, id: &Id) -> Result<ImageMeta> {
         let image = self.image(id)?;
         let mut unknown = None;
         let containers = self.all_containers(|error| unknown = Some(error))?;
@@ -162,18 +190,19 @@ impl Store {
                 return Err(Error::new(Kind::Precondition, text));
             }
         }
-        {
-            let _store = self.lock(LockMode::Shared)?;
-            for name in self.names_of(&Named::Image(id.clone()))? {
-                self.remove_name(&name)?;
-            }
-            trash::discard(self, &self.layout().image(id))?;
-        }
-        self.remove_unused(&image.layers)
+        Ok(image)
     }
 
     /// Removes layers, given the lowest first, that have no name and that nothing stands on.
     pub(super) fn remove_unused(&self, layers: &[Id]) -> Result<Vec<Id>> {
+        self.take_unused(layers, |layer| self.remove_layer(layer))
+    }
+
+    fn take_unused(
+        &self,
+        layers: &[Id],
+        mut take: impl FnMut(&Id) -> Result<()>,
+    ) -> Result<Vec<Id>> {
         let mut removed = Vec::new();
         let mut seen = BTreeSet::new();
         for layer in layers
@@ -184,7 +213,7 @@ impl Store {
             if !self.names_of(&Named::Layer(layer.clone()))?.is_empty() {
                 break;
             }
-            match self.remove_layer(layer) {
+            match take(layer) {
                 Ok(()) => removed.push(layer.clone()),
                 Err(error)
                     if matches!(error.kind, Kind::NotFound | Kind::Precondition | Kind::Busy) =>

@@ -65,6 +65,7 @@ impl Job<'_> {
         };
         if counted {
             self.counts.entries.fetch_add(1, Ordering::Relaxed);
+            self.rules.watch.done(0, 1);
         }
         Ok(())
     }
@@ -136,10 +137,12 @@ impl Job<'_> {
         if stat.size == 0 {
             return Ok(());
         }
+        let watch = self.rules.watch;
         if self.reflink.load(Ordering::Relaxed) != REFLINK_NOT {
             match from.clone_to(to) {
                 Ok(()) => {
                     self.reflink.store(REFLINK, Ordering::Relaxed);
+                    watch.done(stat.size, 0);
                     return Ok(());
                 }
                 // A single file may refuse what the filesystem can. Whatever is wrong shows in the copy below.
@@ -160,9 +163,19 @@ impl Job<'_> {
                 if to.write_at(&buffer[..read], 0)? < read {
                     return Err(Errno::ENOSPC);
                 }
+                watch.done(stat.size, 0);
                 Ok(())
             }
-            _ => from.copy_stretches_to(to, stat.size),
+            _ => {
+                let mut told = |bytes| {
+                    watch.done(bytes, 0);
+                    match watch.is_stopped() {
+                        true => Err(Errno::EINTR),
+                        false => Ok(()),
+                    }
+                };
+                from.copy_stretches_to(to, stat.size, &mut told)
+            }
         }
     }
 

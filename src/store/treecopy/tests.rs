@@ -7,17 +7,17 @@ use std::path::Path;
 
 use super::*;
 use crate::layer::keys;
+use crate::store::error::Kind;
+use crate::store::watch::{Nobody, Progress};
 use crate::sys::at::{At, SetTime};
 use crate::sys::stat::{Rdev, Time};
 use crate::sys::xattr::XattrMode;
-
-static GO_ON: AtomicBool = AtomicBool::new(false);
 
 fn rules(way: Way) -> Rules<'static> {
     Rules {
         way,
         attributes: keys::is_lasting,
-        cancel: &GO_ON,
+        watch: &Nobody,
     }
 }
 
@@ -308,9 +308,10 @@ fn failures_name_the_path_and_end_the_copy() {
     fs::create_dir_all(&to).unwrap();
     let error = copy_tree(&dir(&from), &dir(&to), rules(Way::Fresh)).unwrap_err();
     assert_eq!(error.to_string(), "cannot copy a/to: Invalid argument");
-    let stop = AtomicBool::new(true);
+    let stop = Progress::default();
+    stop.stop();
     let cancelled = Rules {
-        cancel: &stop,
+        watch: &stop,
         ..rules(Way::Fresh)
     };
     let error = copy_tree(&dir(&from), &dir(&to), cancelled).unwrap_err();

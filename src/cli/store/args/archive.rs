@@ -50,6 +50,9 @@ pub enum ImageVerb {
     },
     /// Remove images with their layers, as far as nothing else needs these; one of several names only as a name
     Rm {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
         /// Ids, beginnings of ids, or names
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<String>,
