@@ -41,8 +41,8 @@ fn build(site: &Site) {
 fn names(dir: &Path) -> usize {
     fs::read_dir(dir)
         .unwrap()
-        .map(|entry| entry.unwrap())
-        .count()
+        .map(Result::unwrap)
+        .fold(0, |n, _| n + 1)
 }
 
 /// Reads the directory, then looks at each name in the order of the listing, as ls(1) does.
