@@ -13,6 +13,7 @@
 //! an [`intent::Report`]; they decide nothing.
 
 pub mod book;
+pub mod dns;
 pub mod error;
 pub mod host;
 pub mod intent;
