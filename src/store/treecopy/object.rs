@@ -112,21 +112,20 @@ impl Job<'_> {
         name: &Name,
         buffer: &mut [u8],
     ) -> Result<()> {
-        let perm = if self.obedient {
-            stat.perm & 0o777
-        } else {
-            0o600
+        let first = match self.obedient {
+            true => stat.perm & 0o777 | self.unlocked(),
+            false => 0o600,
         };
         let to = self.make(dir, name, || {
-            dir.to.create_file(name, OpenMode::WRITE, perm)
+            dir.to.create_file(name, OpenMode::WRITE, first)
         })?;
         self.copy_data(from, &to, stat, buffer)?;
         let perm = self.give_to(to.at(), stat)?;
-        if !self.obedient || perm & (0o7000 | self.umask) != 0 {
-            to.at().chmod(perm)?;
-        }
         if from.has_xattrs()? {
             self.copy_attributes(at, to.at())?;
+        }
+        if first != perm || perm & self.umask != 0 {
+            to.at().chmod(perm)?;
         }
         to.set_times(SetTime::At(stat.atime), SetTime::At(stat.mtime))?;
         self.counts.bytes.fetch_add(stat.size, Ordering::Relaxed);
@@ -286,8 +285,9 @@ impl Job<'_> {
                 to.remove_xattr(name)?;
             }
         }
-        to.chmod(perm)?;
+        // The mode comes after: one without write permission takes no attributes.
         self.copy_attributes(from, to)?;
+        to.chmod(perm)?;
         to.set_times(SetTime::At(dir.stat.atime), SetTime::At(dir.stat.mtime))
     }
 
@@ -309,6 +309,11 @@ impl Job<'_> {
 
     fn privileged(&self) -> bool {
         self.ids.0 == 0
+    }
+
+    /// What the mode of a file needs until its attributes are set, by whom modes keep out.
+    fn unlocked(&self) -> u32 {
+        if self.privileged() { 0 } else { 0o200 }
     }
 
     fn copy_attributes(&self, from: At<'_>, to: At<'_>) -> Result<()> {
