@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
+    PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::convert::{self, caller, kills_set_id};
@@ -25,6 +25,7 @@ use crate::overlay::Overlay;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::NodeId;
+use crate::overlay::node::handle::OpenFile;
 use crate::overlay::view::attr::Attr;
 use crate::overlay::view::io::Seek;
 use crate::overlay::view::lookup::Entry;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub acl: bool,
     /// Let the kernel read and write layer files by itself where it may and where it pays.
     pub passthrough: bool,
+    /// The kernel opens and closes files without telling.
+    pub noopen: bool,
 }
 
 /// The FUSE side of a mount.
@@ -68,6 +71,7 @@ pub struct Adapter {
     ttl: Duration,
     acl: bool,
     want_passthrough: bool,
+    noopen: bool,
     passthrough: Passthrough,
     notify: Notify,
 }
@@ -81,6 +85,7 @@ impl Adapter {
             ttl: settings.timeout.unwrap_or(FOREVER),
             acl: settings.acl,
             want_passthrough: settings.passthrough,
+            noopen: settings.noopen,
             notify: Notify::default(),
         }
     }
@@ -128,6 +133,20 @@ impl Adapter {
         }
     }
 
+    /// A file that nobody will tell the end of.
+    fn created_unopened(&self, result: Result<Entry>, reply: ReplyCreate) {
+        match result {
+            Ok(entry) => reply.created(
+                &self.attr_ttl(&entry.attr),
+                &convert::entry_attr(entry.id, &entry.attr),
+                GENERATION,
+                UNOPENED,
+                FopenFlags::FOPEN_KEEP_CACHE,
+            ),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
+    }
+
     fn attr(&self, result: Result<Attr>, reply: ReplyAttr) {
         match result {
             Ok(attr) => reply.attr(&self.attr_ttl(&attr), &convert::attr(&attr)),
@@ -138,6 +157,23 @@ impl Adapter {
 
 fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
+}
+
+/// The handle of files whose opens and closes are not told.
+const UNOPENED: FileHandle = FileHandle(0);
+
+/// The open file that a request means.
+fn file(ino: INodeNo, fh: FileHandle) -> OpenFile {
+    const O_RDWR: i32 = 2;
+    file_with(ino, fh, O_RDWR)
+}
+
+/// The same, with the flags that it is open with.
+fn file_with(ino: INodeNo, fh: FileHandle, flags: i32) -> OpenFile {
+    match fh {
+        UNOPENED => OpenFile::Node(node(ino), flags),
+        fh => handle(fh).into(),
+    }
 }
 
 thread_local! {
@@ -151,7 +187,6 @@ impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_BIG_WRITES
-            | InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_HAS_IOCTL_DIR
             | InitFlags::FUSE_DO_READDIRPLUS
@@ -162,6 +197,8 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_NO_EXPORT_SUPPORT;
         wanted.set(InitFlags::FUSE_POSIX_ACL, self.acl);
+        // An open that is not told cannot cut: the kernel sends SETATTR then.
+        wanted.set(InitFlags::FUSE_ATOMIC_O_TRUNC, !self.noopen);
         // What an older kernel lacks costs speed or exactness, not the mount.
         if let Err(missing) = config.add_capabilities(wanted & config.capabilities()) {
             log::warn!("the kernel refuses {missing:?}");
@@ -172,6 +209,7 @@ impl Filesystem for Adapter {
         // One level: another overlay may still be stacked on this mount.
         let passthrough = InitFlags::FUSE_PASSTHROUGH;
         if self.want_passthrough
+            && !self.noopen
             && config.capabilities().contains(passthrough)
             && config.add_capabilities(passthrough).is_ok()
             && config.set_max_stack_depth(1).is_ok()
@@ -215,7 +253,10 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
         self.attr(
-            run(|| self.overlay.getattr(node(ino), fh.map(handle))),
+            run(|| {
+                let file = fh.map(|fh| file(ino, fh));
+                self.overlay.getattr(node(ino), file)
+            }),
             reply,
         );
     }
@@ -249,7 +290,12 @@ impl Filesystem for Adapter {
             caller: req.uid(),
         };
         self.attr(
-            run(|| self.overlay.setattr(node(ino), set, fh.map(handle))),
+            run(|| {
+                // With `noopen` the kernel names no file, though one may be open.
+                let fh = fh.or(self.noopen.then_some(UNOPENED));
+                let file = fh.map(|fh| file(ino, fh));
+                self.overlay.setattr(node(ino), set, file)
+            }),
             reply,
         );
     }
@@ -353,6 +399,10 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.noopen {
+            // The kernel goes on without asking again.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         let opened = match run(|| self.overlay.open(node(ino), flags.0, kills_set_id(req))) {
             Ok(opened) => opened,
             Err(errno) => return reply.error(convert::errno(errno)),
@@ -381,6 +431,13 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let caller = caller(req, umask);
+        if self.noopen {
+            let create = || {
+                self.overlay
+                    .create_unopened(node(parent), name, mode, caller)
+            };
+            return self.created_unopened(run(create), reply);
+        }
         let created = run(|| self.overlay.create(node(parent), name, mode, flags, caller));
         let (entry, opened) = match created {
             Ok(created) => created,
@@ -403,7 +460,7 @@ impl Filesystem for Adapter {
     fn read(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
@@ -416,7 +473,10 @@ impl Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match run(|| self.overlay.read(handle(fh), &mut buffer[..size], offset)) {
+            match run(|| {
+                self.overlay
+                    .read(file(ino, fh), &mut buffer[..size], offset)
+            }) {
                 Ok(len) => reply.data(&buffer[..len]),
                 Err(errno) => reply.error(convert::errno(errno)),
             }
@@ -431,12 +491,13 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let result = run(|| self.overlay.write(handle(fh), data, offset, kill));
+        let to = file_with(ino, fh, flags.0);
+        let result = run(|| self.overlay.write(to, data, offset, kill));
         written(self.tried(ino, kill, result), reply);
     }
 
@@ -473,12 +534,12 @@ impl Filesystem for Adapter {
     fn fsync(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        empty(run(|| self.overlay.fsync(handle(fh), datasync)), reply);
+        empty(run(|| self.overlay.fsync(file(ino, fh), datasync)), reply);
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -685,14 +746,14 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (mode, range, kill) = (mode.cast_unsigned(), (offset, length), kills_set_id(req));
-        let result = run(|| self.overlay.fallocate(handle(fh), mode, range, kill));
+        let result = run(|| self.overlay.fallocate(file(ino, fh), mode, range, kill));
         empty(self.tried(ino, kill, result), reply);
     }
 
     fn lseek(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: i64,
         whence: i32,
@@ -705,7 +766,7 @@ impl Filesystem for Adapter {
                 _ => return Err(Errno::EINVAL),
             };
             let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-            self.overlay.lseek(handle(fh), offset, whence)
+            self.overlay.lseek(file(ino, fh), offset, whence)
         });
         match result {
             Ok(offset) => reply.offset(offset.cast_signed()),
@@ -716,7 +777,7 @@ impl Filesystem for Adapter {
     fn copy_file_range(
         &self,
         req: &Request,
-        _ino_in: INodeNo,
+        ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
         ino_out: INodeNo,
@@ -726,7 +787,10 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let (from, to) = ((handle(fh_in), offset_in), (handle(fh_out), offset_out));
+        let (from, to) = (
+            (file(ino_in, fh_in), offset_in),
+            (file(ino_out, fh_out), offset_out),
+        );
         let kill = kills_set_id(req);
         let result = run(|| self.overlay.copy_file_range(from, to, len, kill));
         written(self.tried(ino_out, kill, result), reply);

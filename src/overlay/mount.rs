@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 use super::Overlay;
 use super::change::workdir::WorkDir;
-use super::node::fds::FdCache;
 use super::node::handle::HandleTable;
 use super::node::identity::Identity;
 use super::node::listing::Midway;
@@ -142,7 +141,7 @@ impl Overlay {
             redirects: options.redirects,
             blocks_tell: roots(&stack).all(Layer::blocks_are_data),
         };
-        let table = Arc::new(NodeTable::new(FdCache::new(limits::open_files())));
+        let table = Arc::new(NodeTable::new(limits::open_files()));
         let devices: Vec<u64> = roots(&stack).map(|layer| layer.stat.dev).collect();
         let identity = Identity::new(&devices, uuids(&stack));
         let (merged, data_only) = lower_roots(&stack, &table);

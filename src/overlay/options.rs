@@ -130,6 +130,8 @@ pub struct MountFlags {
     pub max_write: Option<u32>,
     /// `false`: the kernel never reads or writes layer files by itself. `None`: where it may and where it pays.
     pub passthrough: Option<bool>,
+    /// `true`: the kernel opens and closes files without telling. `None`: where it cannot pass files through.
+    pub noopen: Option<bool>,
     /// Threads that answer requests.
     pub threads: Option<usize>,
     /// What the first column of the mount table says.

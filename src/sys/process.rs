@@ -71,6 +71,15 @@ pub fn in_user_namespace() -> bool {
     !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all)
 }
 
+/// Whether this process opens files whatever their modes, and yet has no privileges over the whole system: root of a
+/// user namespace.
+pub fn is_rootless_root() -> bool {
+    let has = |capability| {
+        rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+    };
+    has(CapabilitySet::DAC_OVERRIDE) && (in_user_namespace() || !has(CapabilitySet::SYS_ADMIN))
+}
+
 /// Is a group among the supplementary ones of a thread? False when the thread is gone.
 pub fn is_in_group(thread: u32, gid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();

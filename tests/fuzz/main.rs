@@ -36,6 +36,11 @@ fn cached() {
 }
 
 #[test]
+fn noopen() {
+    fuzz("noopen");
+}
+
+#[test]
 fn redirect() {
     fuzz("redirect");
 }

@@ -28,6 +28,10 @@ pub const MODES: &[Mode] = &[
         ..Mode::root("cached", 30)
     },
     Mode {
+        plyfs: "noopen=on",
+        ..Mode::root("noopen", 30)
+    },
+    Mode {
         plyfs: "redirect_dir=on",
         kernel: "index=off,redirect_dir=on,metacopy=off,xino=off",
         ..Mode::root("redirect", 30)

@@ -64,7 +64,8 @@ pub fn run(mode: &Mode, trace: &Trace, scratch: &Path) -> Result<Vec<&'static Kn
         let mut side =
             Side::new(server, layers, options).map_err(|why| failure("mount", why, 0))?;
         side.numbered = !mode.user;
-        side.passthrough = !mode.user && !mode.plyfs.contains("passthrough=off");
+        side.noopen = mode.user || mode.plyfs.contains("noopen=on");
+        side.passthrough = !side.noopen && !mode.plyfs.contains("passthrough=off");
         let any = |kind| trace.items.iter().any(|item| item.kind == kind);
         side.ghosts |= any(Kind::XattrWhiteout);
         side.whiteouts = any(Kind::XattrWhiteout) || any(Kind::Whiteout);

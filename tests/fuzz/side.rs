@@ -48,6 +48,8 @@ pub struct Side {
     pub ghosts: bool,
     /// The kernel may do the I/O of plyfs's files by itself.
     pub passthrough: bool,
+    /// It does not tell plyfs of opens and closes.
+    pub noopen: bool,
     /// The layers have whiteouts from the start.
     pub whiteouts: bool,
     /// The numbers of lower files with several names. Each name has a node of its own, and FUSE takes the number of the
@@ -74,6 +76,7 @@ impl Side {
             ghosts: server == Server::Kernel,
             whiteouts: false,
             passthrough: false,
+            noopen: false,
             shared: HashSet::new(),
             numbered: true,
             options,

@@ -296,7 +296,7 @@ impl Pair<'_> {
         };
         let (id, node) = (open.id, open.node);
         for handle in [Some(open.handle), None] {
-            let attr = self.client().overlay.getattr(node, handle);
+            let attr = self.client().overlay.getattr(node, handle.map(Into::into));
             self.met(id, node, &attr.map_err(|e| format!("fstat: {e:?}"))?)?;
         }
         Ok(())
@@ -382,7 +382,10 @@ impl Pair<'_> {
                 ..KEEP
             },
         };
-        let got = self.client().overlay.setattr(node, set, handle);
+        let got = self
+            .client()
+            .overlay
+            .setattr(node, set, handle.map(Into::into));
         let expected = match what {
             Change::Chmod(perm) => self.model.chmod(id, *perm),
             Change::Chown(uid, gid) => self.model.chown(id, *uid, *gid),

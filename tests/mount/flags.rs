@@ -17,7 +17,7 @@ fn chattr(s: &mut Steps, how: &str, path: &str) {
 }
 
 /// In a layer, behind the mount's back.
-fn protect(tree: Tree<'_>, how: &str, path: &str) {
+pub fn protect(tree: Tree<'_>, how: &str, path: &str) {
     run("chattr", &[how, &tree.at(path).to_string_lossy()]).expect("chattr on a layer");
 }
 

@@ -21,6 +21,7 @@ mod live;
 mod merge;
 mod metacopy;
 mod nested;
+mod noopen;
 mod older;
 mod oneuser;
 mod openfiles;

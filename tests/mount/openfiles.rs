@@ -18,7 +18,7 @@ use super::support::steps::{self, Errno, Steps};
 const LARGE: usize = 300_000;
 
 /// Everything of T090 and T091, on any kind of I/O path.
-fn writes_never_reach_the_lower(options: &'static str) {
+pub fn writes_never_reach_the_lower(options: &'static str) {
     Scenario::new(
         "T088 T090 T091",
         "files opened for reading, then for writing: the lower layer is unchanged",
@@ -115,7 +115,7 @@ fn t090_with_passthrough() {
 }
 
 /// Any order of opens, reads, writes and closes of a few files, large enough for passthrough, by several descriptors.
-fn mixed_opens(options: &'static str, kernel: &'static str) {
+pub fn mixed_opens(options: &'static str, kernel: &'static str) {
     let names = ["low", "up", "small", "suid"];
     Scenario::new(
         "T133 T090",

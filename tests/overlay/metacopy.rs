@@ -143,7 +143,10 @@ fn t022_a_file_without_a_name() {
                     perm: Some(0o640),
                     ..KEEP
                 };
-                let attr = v.overlay.setattr(id, set, Some(reader.handle)).unwrap();
+                let attr = v
+                    .overlay
+                    .setattr(id, set, Some(reader.handle.into()))
+                    .unwrap();
                 assert_eq!((attr.stat.perm, attr.stat.size, attr.nlink), (0o640, 4, 0));
                 assert_eq!(v.read_handle(reader.handle).unwrap(), b"data");
                 let writer = v.overlay.open(id, flags::WRITE, false).unwrap();

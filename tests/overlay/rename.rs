@@ -233,7 +233,13 @@ fn t094_a_file_that_was_renamed_over_keeps_its_data() {
             v.write("new", "new").unwrap();
             v.mv("new", path).unwrap();
             assert_eq!(v.read_handle(opened.handle).unwrap(), path.as_bytes());
-            assert_eq!(v.overlay.getattr(id, Some(opened.handle)).unwrap().nlink, 0);
+            assert_eq!(
+                v.overlay
+                    .getattr(id, Some(opened.handle.into()))
+                    .unwrap()
+                    .nlink,
+                0
+            );
             assert_eq!(v.overlay.getattr(id, None).unwrap().nlink, 0);
             assert_eq!(v.read(path).unwrap(), "new");
             v.close(opened);

@@ -46,7 +46,9 @@ fn a_cut_through_an_open_file() {
         let size = Some(3);
         let set = SetAttr { size, ..KEEP };
         let id = v.id("f").unwrap();
-        v.overlay.setattr(id, set, Some(opened.handle)).unwrap();
+        v.overlay
+            .setattr(id, set, Some(opened.handle.into()))
+            .unwrap();
         assert_eq!(v.read_handle(opened.handle).unwrap(), b"012");
         let reader = v.open("f", flags::READ).unwrap();
         v.overlay
@@ -56,7 +58,7 @@ fn a_cut_through_an_open_file() {
                     size: Some(1),
                     ..KEEP
                 },
-                Some(reader.handle),
+                Some(reader.handle.into()),
             )
             .unwrap();
         assert_eq!(v.read("f").unwrap(), "0");

@@ -16,13 +16,19 @@ fn t092_an_open_lower_file_lives_on_and_can_even_be_changed() {
         let opened = v.open("f", flags::READ).unwrap();
         v.unlink("f").unwrap();
         assert_eq!(v.read_handle(opened.handle).unwrap(), b"lower");
-        assert_eq!(v.overlay.getattr(id, Some(opened.handle)).unwrap().nlink, 0);
+        assert_eq!(
+            v.overlay
+                .getattr(id, Some(opened.handle.into()))
+                .unwrap()
+                .nlink,
+            0
+        );
         v.write("f", "another").unwrap();
         assert_ne!(v.id("f").unwrap(), id);
         let perm = Some(0o600);
         let attr = v
             .overlay
-            .setattr(id, SetAttr { perm, ..KEEP }, Some(opened.handle))
+            .setattr(id, SetAttr { perm, ..KEEP }, Some(opened.handle.into()))
             .unwrap();
         assert_eq!(
             (attr.stat.perm, attr.nlink),

@@ -148,8 +148,69 @@ fn chmod(mount: &Path) {
     fs::set_permissions(mount.join("d/f"), fs::Permissions::from_mode(0o600)).expect("chmod");
 }
 
+/// As `ROWS`, where opens and closes are not told.
+const NOOPEN: &[Row] = &[
+    row(
+        "open, first",
+        |m| drop(open(m, "d/f")),
+        "LOOKUP LOOKUP OPEN FLUSH",
+    ),
+    row("open, again", |m| drop(open(m, "d/f")), ""),
+    row("read, first", |m| read(m, "d/f"), "STATX READ"),
+    row("read, second", |m| read(m, "d/f"), "GETATTR"),
+    row("open, read, close, again", |m| read(m, "d/f"), ""),
+    row(
+        "create, write, close",
+        |m| write(m, "d/new"),
+        "LOOKUP CREATE GETXATTR WRITE",
+    ),
+    row(
+        "read of what was written",
+        |m| read(m, "d/new"),
+        "GETATTR GETATTR READ",
+    ),
+    row(
+        "append to an upper file",
+        |m| append(m, "d/new"),
+        "GETXATTR WRITE",
+    ),
+    row(
+        "append to a lower file",
+        |m| append(m, "d/h"),
+        "LOOKUP GETXATTR WRITE",
+    ),
+    row("rewrite", |m| write(m, "d/new"), "SETATTR GETXATTR WRITE"),
+    row("open for writing", |m| append_nothing(m, "d/g"), "LOOKUP"),
+    row("open for writing, again", |m| append_nothing(m, "d/g"), ""),
+    row(
+        "fsync",
+        |m| open(m, "d/g").sync_all().expect("fsync"),
+        "FSYNC",
+    ),
+];
+
+fn open(mount: &Path, path: &str) -> fs::File {
+    fs::File::open(mount.join(path)).expect("open")
+}
+
+fn append_nothing(mount: &Path, path: &str) {
+    OpenOptions::new()
+        .append(true)
+        .open(mount.join(path))
+        .expect("open");
+}
+
 #[test]
 fn requests_of_each_operation() {
+    check(ROWS, "");
+}
+
+#[test]
+fn requests_where_opens_are_not_told() {
+    check(NOOPEN, "noopen=on");
+}
+
+fn check(rows: &'static [Row], options: &'static str) {
     if let Some(why) = env::mounted_tests_impossible() {
         return env::cannot_run("requests of each operation", &why);
     }
@@ -164,10 +225,10 @@ fn requests_of_each_operation() {
             lower.symlink("d/s", "f");
         }
         layers.settle();
-        let mounted = Mounted::new(Server::Plyfs, &layers, "").expect("mount");
+        let mounted = Mounted::new(Server::Plyfs, &layers, options).expect("mount");
         let requests = Requests::of(mounted.path()).expect("tracefs with the events of FUSE");
         let mut wrong = Vec::new();
-        for row in ROWS {
+        for row in rows {
             let sent = requests
                 .during(|| (row.action)(mounted.path()))
                 .expect("trace");

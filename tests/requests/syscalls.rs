@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 
 use plyfs::overlay::change::rename::Rename;
 use plyfs::overlay::change::setattr::SetAttr;
+use plyfs::overlay::node::handle::OpenFile;
 use plyfs::overlay::node::{NodeId, ROOT};
 use plyfs::sys::errno::{Errno, Result};
 
@@ -144,6 +145,16 @@ impl Known<'_> {
         Ok(())
     }
 
+    fn read_unopened(&self, file: NodeId) -> Result<()> {
+        let file = OpenFile::Node(file, flags::READ);
+        self.view.overlay.read(file, &mut [0; 4], 0).map(drop)
+    }
+
+    fn write_unopened(&self, file: NodeId, flags: i32) -> Result<()> {
+        let file = OpenFile::Node(file, flags);
+        self.view.overlay.write(file, b"data", 0, false).map(drop)
+    }
+
     fn chmod(&self, file: NodeId) -> Result<()> {
         let set = SetAttr {
             perm: Some(0o600),
@@ -231,6 +242,27 @@ const ROWS: &[Row] = &[
         14,
     ),
     row("chmod of an upper file", |k| k.chmod(k.upper), 4),
+    row(
+        "read of a file that was not opened, first",
+        |k| k.read_unopened(k.upper),
+        3,
+    ),
+    row("the same, again", |k| k.read_unopened(k.upper), 1),
+    row(
+        "write of a file that was not opened, first",
+        |k| k.write_unopened(k.upper, flags::BOTH),
+        4,
+    ),
+    row(
+        "the same, again",
+        |k| k.write_unopened(k.upper, flags::BOTH),
+        1,
+    ),
+    row(
+        "the same with O_DSYNC",
+        |k| k.write_unopened(k.upper, flags::BOTH | libc::O_DSYNC),
+        2,
+    ),
     row(
         "opening a lower file for writing",
         |k| k.open(k.lower, flags::WRITE),

@@ -12,7 +12,7 @@ use crate::layer::idmap::ShownId;
 use crate::layer::mark;
 use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
-use crate::overlay::node::handle::{Backing, Opened};
+use crate::overlay::node::handle::Backing;
 use crate::overlay::node::{DefaultAcl, Node, NodeId, Place};
 use crate::overlay::view::lookup::Entry;
 use crate::overlay::view::overrides::LayerAt;
@@ -115,34 +115,26 @@ impl Overlay {
             .map(|(entry, _)| entry)
     }
 
-    /// Creates and opens a regular file. `flags` are those of open(2).
-    ///
-    /// # Errors
-    /// EEXIST, EROFS, those of the upper layer.
-    pub fn create(
+    /// Makes a regular file, and gives it open.
+    pub(super) fn create_file(
         &self,
         parent: NodeId,
         name: &OsStr,
         perm: u32,
-        flags: i32,
+        mode: OpenMode,
         caller: Caller,
-    ) -> Result<(Entry, Opened)> {
-        let mode = OpenMode {
-            truncate: false,
-            ..self.open_mode(flags)
-        };
+    ) -> Result<(Entry, Backing)> {
         let new = New::File {
             perm: perm & 0o7777,
             mode,
         };
         let (entry, file) = self.create_object(parent, name, &new, caller)?;
-        let node = self.table.get(entry.id)?;
-        let file = Arc::new(file.ok_or(Errno::EIO)?);
-        let backing = Backing { file, lower: false };
-        Ok((
-            entry,
-            self.opened(node, None, mode, backing, entry.attr.stat),
-        ))
+        let backing = Backing {
+            file: Arc::new(file.ok_or(Errno::EIO)?),
+            lower: false,
+            writable: mode.write,
+        };
+        Ok((entry, backing))
     }
 
     fn create_object(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::copyup::Data;
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
-use crate::overlay::node::handle::HandleId;
+use crate::overlay::node::handle::OpenFile;
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::view::attr::Attr;
 use crate::overlay::view::io::check_regular;
@@ -54,7 +54,7 @@ impl Overlay {
     ///
     /// # Errors
     /// EROFS, EPERM, EINVAL, EFBIG, those of the upper layer; EOVERFLOW for an owner the layers cannot have.
-    pub fn setattr(&self, id: NodeId, set: SetAttr, handle: Option<HandleId>) -> Result<Attr> {
+    pub fn setattr(&self, id: NodeId, set: SetAttr, file: Option<OpenFile>) -> Result<Attr> {
         let node = self.table.get(id)?;
         self.work()?;
         if set.size.is_some() {
@@ -81,7 +81,7 @@ impl Overlay {
         let data = set.size.map_or(Data::Metadata, Data::UpTo);
         self.ensure_upper(&node, data)?;
         if let Some(size) = set.size {
-            self.truncate(&node, size, handle)?;
+            self.truncate(&node, size, file)?;
         }
         let stat = self.on_upper(&node, |at, before| {
             let meant = self.meant(LayerAt::Upper, at, *before)?;
@@ -117,14 +117,19 @@ impl Overlay {
         })
     }
 
-    fn truncate(&self, node: &Arc<Node>, size: u64, handle: Option<HandleId>) -> Result<()> {
-        if let Some(handle) = handle.and_then(|handle| self.handles.get(handle).ok())
+    fn truncate(&self, node: &Arc<Node>, size: u64, file: Option<OpenFile>) -> Result<()> {
+        if let Some(OpenFile::Handle(handle)) = file
+            && let Ok(handle) = self.handles.get(handle)
             && handle.mode.write
         {
-            return self.backing(&handle)?.truncate(size);
+            return self.backing(&handle)?.file.truncate(size);
         }
-        let (backing, _) = self.open_backing(node, OpenMode::WRITE)?;
-        backing.file.truncate(size)
+        // Who does not tell of opens may be about to write.
+        let file = match file {
+            Some(OpenFile::Node(..)) => self.upper_file(node)?,
+            _ => self.open_backing(node, OpenMode::WRITE)?.0.file,
+        };
+        file.truncate(size)
     }
 
     /// Takes the set-id bits off a file that somebody without the right to keep them wrote to (16.2).

@@ -50,6 +50,7 @@ impl Overlay {
         let backing = Backing {
             file: Arc::new(file),
             lower: false,
+            writable: mode.write,
         };
         Ok((entry, self.opened(node, None, mode, backing, stat)))
     }

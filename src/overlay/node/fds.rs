@@ -1,5 +1,5 @@
-//! Directory fds kept open: an LRU bounded by the fd limit, so that a tree of any size is served.
-//! Whoever wants an fd that has gone opens it again from its parent (`reach.rs`).
+//! Fds kept open: LRUs bounded by the fd limit, so that a tree of any size is served. One is of directories; the other
+//! of files, where opening and closing them is not told. Whoever wants an fd that has gone opens it again.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lru::LruCache;
 
+use super::handle::Backing;
 use crate::sync::Mutex;
 use crate::sys::dir::DirFd;
 
@@ -28,36 +29,53 @@ impl FdKey {
     }
 }
 
-type Shard = Mutex<LruCache<FdKey, Arc<DirFd>>, RANK>;
+type Shard<T> = Mutex<LruCache<FdKey, T>, RANK>;
 
-/// The cache.
+/// The fds of directories.
+pub type FdCache = Cache<Arc<DirFd>>;
+/// Files by their nodes.
+pub type FileCache = Cache<Backing>;
+
+/// A cache.
 #[derive(Debug)]
-pub struct FdCache {
-    shards: [Shard; SHARDS],
+pub struct Cache<T> {
+    shards: [Shard<T>; SHARDS],
 }
 
 impl FdCache {
     /// A cache that uses half of `limit` fds at most; the other half is for open files.
     pub fn new(limit: usize) -> FdCache {
-        let per_shard = (limit / 2).min(MAX_CACHED) / SHARDS;
-        let capacity = NonZeroUsize::new(per_shard).unwrap_or(NonZeroUsize::MIN);
-        FdCache {
+        Cache::of((limit / 2).min(MAX_CACHED))
+    }
+}
+
+impl FileCache {
+    /// A cache that uses a quarter of `limit` fds at most: half of what the directories leave.
+    pub fn new(limit: usize) -> FileCache {
+        Cache::of((limit / 4).min(MAX_CACHED))
+    }
+}
+
+impl<T: Clone> Cache<T> {
+    fn of(size: usize) -> Cache<T> {
+        let capacity = NonZeroUsize::new(size / SHARDS).unwrap_or(NonZeroUsize::MIN);
+        Cache {
             shards: std::array::from_fn(|_| Mutex::new(LruCache::new(capacity))),
         }
     }
 
-    fn shard(&self, key: FdKey) -> &Shard {
+    fn shard(&self, key: FdKey) -> &Shard<T> {
         // SHARDS is a power of two and keys count up: the remainder spreads evenly.
         &self.shards[(key.0 % SHARDS as u64) as usize]
     }
 
     /// The fd, if it is still open.
-    pub fn get(&self, key: FdKey) -> Option<Arc<DirFd>> {
+    pub fn get(&self, key: FdKey) -> Option<T> {
         self.shard(key).lock().get(&key).cloned()
     }
 
     /// Keeps an fd. The one it pushes out is closed after the lock is gone.
-    pub fn put(&self, key: FdKey, fd: Arc<DirFd>) {
+    pub fn put(&self, key: FdKey, fd: T) {
         let evicted = self.shard(key).lock().push(key, fd);
         drop(evicted);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Node, rank};
+use super::{Node, NodeId, rank};
 use crate::sync::RwLock;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
@@ -13,9 +13,25 @@ use crate::sys::stat::Stat;
 
 const SHARDS: usize = 16;
 
-/// Number of an open handle.
+/// Number of an open handle, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HandleId(pub u64);
+
+/// An open file, as a request names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenFile {
+    /// By what opening it gave.
+    Handle(HandleId),
+    /// By its node, and the flags of open(2) with which it is open: whoever asks does not tell of opens and closes, and
+    /// has checked what may be opened how.
+    Node(NodeId, i32),
+}
+
+impl From<HandleId> for OpenFile {
+    fn from(id: HandleId) -> OpenFile {
+        OpenFile::Handle(id)
+    }
+}
 
 /// What opening a file gives.
 #[derive(Clone, Debug)]
@@ -37,6 +53,15 @@ pub struct Backing {
     pub file: Arc<FileFd>,
     /// It is the lower file: after a copy-up it shows old data.
     pub lower: bool,
+    /// It can be written.
+    pub writable: bool,
+}
+
+impl Backing {
+    /// Is it still what the node shows?
+    pub fn is_current(&self, node: &Node) -> bool {
+        !self.lower || !node.has_upper_data()
+    }
 }
 
 /// An open regular file.
@@ -84,7 +109,7 @@ impl HandleTable {
 
     /// Keeps an open file.
     pub fn insert(&self, handle: FileHandle) -> HandleId {
-        let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
+        let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         self.shard(id).write().insert(id, Arc::new(handle));
         id
     }

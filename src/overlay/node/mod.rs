@@ -200,6 +200,11 @@ impl Node {
         }
     }
 
+    /// What its fd is kept under.
+    pub(in crate::overlay) fn fd_key(&self) -> FdKey {
+        self.fd_key
+    }
+
     /// The inode number that users see.
     pub fn ino(&self) -> u64 {
         self.ino.load(Ordering::Relaxed)

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::fds::FdCache;
+use super::fds::{FdCache, FileCache};
 use super::{Key, NewNode, Node, NodeId, ROOT, rank};
 use crate::sync::Mutex;
 use crate::sys::errno::{Errno, Result};
@@ -41,17 +41,20 @@ pub struct NodeTable {
     next_reserved: AtomicU64,
     /// Directory fds of nodes and lower directories.
     pub fds: Arc<FdCache>,
+    /// Files that are used without being opened.
+    pub files: FileCache,
 }
 
 impl NodeTable {
-    /// An empty table.
-    pub fn new(fds: FdCache) -> NodeTable {
+    /// An empty table, whose fds are so many at most.
+    pub fn new(fds: usize) -> NodeTable {
         NodeTable {
             keys: std::array::from_fn(|_| Mutex::default()),
             ids: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             next_reserved: AtomicU64::new(RESERVED),
-            fds: Arc::new(fds),
+            fds: Arc::new(FdCache::new(fds)),
+            files: FileCache::new(fds),
         }
     }
 
@@ -189,7 +192,10 @@ impl NodeTable {
         if let Some(key) = key {
             self.remove_key(&key, node);
         }
-        self.fds.remove(node.fd_key);
+        match node.is_dir() {
+            true => self.fds.remove(node.fd_key),
+            false => self.files.remove(node.fd_key),
+        }
     }
 
     fn remove_key(&self, key: &Key, node: &Node) {
@@ -242,7 +248,7 @@ mod tests {
     use crate::sys::stat::FileType;
 
     fn table() -> Arc<NodeTable> {
-        Arc::new(NodeTable::new(FdCache::new(64)))
+        Arc::new(NodeTable::new(64))
     }
 
     fn new_node(ino: u64) -> NewNode {

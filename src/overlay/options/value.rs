@@ -49,6 +49,14 @@ impl Said<'_> {
         }
     }
 
+    /// On, off, or `None` for `auto`; the bare word means on.
+    pub(super) fn switch_or_auto(&self) -> Result<Option<bool>, OptionError> {
+        match self.value {
+            None => Ok(Some(true)),
+            Some(_) => self.one_of(&[("on", Some(true)), ("off", Some(false)), ("auto", None)]),
+        }
+    }
+
     /// The value as a number.
     pub(super) fn number(&self) -> Result<u32, OptionError> {
         let text = std::str::from_utf8(self.needed()?).ok();

@@ -245,6 +245,7 @@ impl Collected {
             "max_read" => self.flags.max_read = Some(said.number()?),
             "max_write" => self.flags.max_write = Some(said.number()?),
             "passthrough" => self.flags.passthrough = Some(said.switch()?),
+            "noopen" => self.flags.noopen = said.switch_or_auto()?,
             "threads" => match said.number()? {
                 count @ 1..=64 => self.flags.threads = Some(count as usize),
                 _ => return Err(said.wrong("expected 1 to 64")),
@@ -304,6 +305,11 @@ impl Collected {
                 "metacopy=off",
             ),
             (user && on(self.verity), "userxattr", "verity=off"),
+            (
+                on(self.flags.noopen) && on(self.flags.passthrough),
+                "noopen=on",
+                "passthrough=off",
+            ),
         ];
         if let Some((_, option, needs)) = conflicts.iter().find(|(is, _, _)| *is) {
             return Err(OptionError::new(*option, format!("needs {needs}")));

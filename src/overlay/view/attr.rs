@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
-use crate::overlay::node::handle::HandleId;
+use crate::overlay::node::handle::OpenFile;
 use crate::overlay::node::indexed::Indexed;
 use crate::overlay::node::{Lower, Node, NodeId, ROOT};
 use crate::sys::creds::Owner;
@@ -34,15 +34,23 @@ impl Overlay {
     ///
     /// # Errors
     /// ESTALE for an unknown node or one changed behind our back; those of the layer.
-    pub fn getattr(&self, id: NodeId, handle: Option<HandleId>) -> Result<Attr> {
+    pub fn getattr(&self, id: NodeId, file: Option<OpenFile>) -> Result<Attr> {
         let node = self.table.get(id)?;
         // An open file that shows the current object answers without a walk to its name.
-        if let Some(file) = handle.and_then(|handle| self.handles.get(handle).ok()) {
-            let backing = file.backing.read().clone();
-            if backing.lower != node.has_upper_data() && !node.is_metacopy() {
-                let (file, disk) = (backing.file.at(), backing.file.stat()?);
-                return Ok(self.attr(&node, &self.meant_by(&node, file, disk)?));
+        let backing = match file {
+            Some(OpenFile::Handle(handle)) => {
+                let handle = self.handles.get(handle).ok();
+                handle.map(|handle| handle.backing.read().clone())
             }
+            Some(OpenFile::Node(..)) => self.table.files.get(node.fd_key()),
+            None => None,
+        };
+        if let Some(backing) = backing
+            && backing.lower != node.has_upper_data()
+            && !node.is_metacopy()
+        {
+            let (file, disk) = (backing.file.at(), backing.file.stat()?);
+            return Ok(self.attr(&node, &self.meant_by(&node, file, disk)?));
         }
         let stat = self.stat(&node)?;
         Ok(self.attr(&node, &stat))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::overlay::Overlay;
-use crate::overlay::node::handle::{Backing, FileHandle, HandleId};
+use crate::overlay::node::handle::{Backing, FileHandle, HandleId, OpenFile};
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::options::SyncMode;
 use crate::sys::at::{OpenMode, Sync};
@@ -49,8 +49,12 @@ impl Overlay {
             let stat = file.stat()?;
             Ok(((file, stat), stat))
         })?;
-        let file = Arc::new(file);
-        Ok((Backing { file, lower: false }, stat))
+        let backing = Backing {
+            file: Arc::new(file),
+            lower: false,
+            writable: mode.write,
+        };
+        Ok((backing, stat))
     }
 
     /// Opens the lower file that has the data.
@@ -72,39 +76,60 @@ impl Overlay {
         if (stat.dev, stat.ino) != (object.dev, object.ino) {
             return Err(Errno::ESTALE);
         }
-        let file = Arc::new(file);
-        Ok((Backing { file, lower: true }, stat))
+        let backing = Backing {
+            file: Arc::new(file),
+            lower: true,
+            writable: false,
+        };
+        Ok((backing, stat))
     }
 
     /// The file behind a handle: after a copy-up, an fd opened before reads the upper file (15.1).
-    pub(in crate::overlay) fn backing(&self, handle: &FileHandle) -> Result<Arc<FileFd>> {
+    pub(in crate::overlay) fn backing(&self, handle: &FileHandle) -> Result<Backing> {
         let backing = handle.backing.read().clone();
-        if !backing.lower || !handle.node.has_upper_data() {
-            return Ok(backing.file);
+        if backing.is_current(&handle.node) {
+            return Ok(backing);
         }
         let (fresh, _) = self.open_backing(&handle.node, handle.mode)?;
-        let file = fresh.file.clone();
-        let old = std::mem::replace(&mut *handle.backing.write(), fresh);
+        let old = std::mem::replace(&mut *handle.backing.write(), fresh.clone());
         drop(old);
-        Ok(file)
+        Ok(fresh)
+    }
+
+    /// What an open file reads.
+    pub(in crate::overlay) fn source(&self, file: OpenFile) -> Result<Backing> {
+        match file {
+            OpenFile::Handle(id) => self.backing(&*self.handles.get(id)?),
+            OpenFile::Node(id, _) => self.node_backing(&self.table.get(id)?),
+        }
+    }
+
+    /// The file of a node, open for reading, and kept so for those who ask next.
+    fn node_backing(&self, node: &Arc<Node>) -> Result<Backing> {
+        if let Some(backing) = self.table.files.get(node.fd_key())
+            && backing.is_current(node)
+        {
+            return Ok(backing);
+        }
+        let (backing, _) = self.open_backing(node, OpenMode::READ)?;
+        self.table.files.put(node.fd_key(), backing.clone());
+        Ok(backing)
     }
 
     /// Reads into `buf`; short only at the end of the file.
     ///
     /// # Errors
     /// EBADF; those of pread.
-    pub fn read(&self, handle: HandleId, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let handle = self.handles.get(handle)?;
-        self.backing(&handle)?.read_at(buf, offset)
+    pub fn read(&self, file: impl Into<OpenFile>, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.source(file.into())?.file.read_at(buf, offset)
     }
 
     /// lseek(2) to data or a hole.
     ///
     /// # Errors
     /// ENXIO beyond the end; EBADF.
-    pub fn lseek(&self, handle: HandleId, offset: u64, whence: Seek) -> Result<u64> {
-        let handle = self.handles.get(handle)?;
-        let file = self.backing(&handle)?;
+    pub fn lseek(&self, file: impl Into<OpenFile>, offset: u64, whence: Seek) -> Result<u64> {
+        let file = self.source(file.into())?.file;
         match whence {
             Seek::Data => file.seek_data(offset),
             Seek::Hole => file.seek_hole(offset),
@@ -116,10 +141,8 @@ impl Overlay {
     ///
     /// # Errors
     /// EBADF; those of fsync; on a volatile mount for ever that of the first write that was seen to fail.
-    pub fn fsync(&self, handle: HandleId, data_only: bool) -> Result<()> {
-        let handle = self.handles.get(handle)?;
-        let file = self.backing(&handle)?;
-        let lower = handle.backing.read().lower;
+    pub fn fsync(&self, file: impl Into<OpenFile>, data_only: bool) -> Result<()> {
+        let Backing { file, lower, .. } = self.source(file.into())?;
         if self.sync == SyncMode::Volatile {
             return self.check_nothing_lost((!lower).then_some(&*file));
         }
