@@ -1,5 +1,5 @@
-//! `impl fuser::Filesystem`: decode, call one verb of the [`Overlay`], reply. A panic below is logged
-//! and answered with EIO; the mount lives on.
+//! `impl fuser::Filesystem`: decode, call one verb of the [`Overlay`], reply. What may take long is done by the
+//! workers. A panic below is logged and answered with EIO; the mount lives on.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -9,40 +9,28 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
-    PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 
-use super::convert::{self, caller, kills_set_id};
+use super::convert::{self, Member, caller, kills_set_id};
+use super::handshake::{self, Wishes};
 use super::notify::Notify;
-use super::passthrough::{Mode, Passthrough, file_handle, handle, is_passthrough, open_flags};
+use super::passthrough::{handle, is_passthrough};
+use super::pool::Pool;
 use super::reply::{empty, run, written, xattr};
+use super::server::{Server, UNOPENED, file, file_with, node};
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
-use crate::overlay::node::NodeId;
-use crate::overlay::node::handle::OpenFile;
-use crate::overlay::view::attr::Attr;
 use crate::overlay::view::io::Seek;
-use crate::overlay::view::lookup::Entry;
 use crate::sys::at::OpenMode;
-use crate::sys::errno::{Errno, Result};
-use crate::sys::stat::FileType;
+use crate::sys::errno::Errno;
 use crate::sys::xattr::XattrMode;
-
-/// How long names and attributes stay valid when nobody else changes the layers: for ever, in the
-/// kernel's arithmetic.
-const FOREVER: Duration = Duration::from_secs(1 << 32);
-/// Largest write and read the kernel sends in one request (its own limit on a stock system).
-const MAX_WRITE_BYTES: u32 = 1 << 20;
-/// Requests the kernel may keep in flight in the background: readahead, releases, forgets.
-const MAX_BACKGROUND: u16 = 64;
-/// Nothing is reused while the kernel knows it, so generations tell nothing.
-const GENERATION: Generation = Generation(0);
 
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
@@ -50,6 +38,13 @@ const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
+
+thread_local! {
+    /// The buffer of this thread's reads.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+const ACCESS_ACL: &str = "system.posix_acl_access";
 
 /// What the FUSE side of a mount may do.
 #[derive(Clone, Copy, Debug)]
@@ -67,183 +62,66 @@ pub struct Settings {
 /// The FUSE side of a mount.
 #[derive(Debug)]
 pub struct Adapter {
-    overlay: Arc<Overlay>,
-    ttl: Duration,
-    acl: bool,
-    want_passthrough: bool,
-    noopen: bool,
-    passthrough: Passthrough,
-    notify: Notify,
+    fs: Arc<Server>,
+    pool: Pool,
+    wishes: Wishes,
 }
 
 impl Adapter {
     /// Serves `overlay`.
     pub fn new(overlay: Arc<Overlay>, settings: Settings) -> Adapter {
         Adapter {
-            passthrough: Passthrough::new(overlay.is_read_only()),
-            overlay,
-            ttl: settings.timeout.unwrap_or(FOREVER),
-            acl: settings.acl,
-            want_passthrough: settings.passthrough,
-            noopen: settings.noopen,
-            notify: Notify::default(),
+            fs: Arc::new(Server::new(overlay, &settings)),
+            pool: Pool::default(),
+            wishes: Wishes {
+                acl: settings.acl,
+                passthrough: settings.passthrough,
+                noopen: settings.noopen,
+            },
         }
     }
 
     /// To be connected when there is a session.
     pub fn notify(&self) -> Notify {
-        self.notify.clone()
+        self.fs.notify.clone()
     }
 
-    /// How long attributes may be kept. Those of a node that shares its number with another are asked for
-    /// each time: only that answer carries the true number.
-    fn attr_ttl(&self, attr: &Attr) -> Duration {
-        if attr.cacheable {
-            self.ttl
+    /// Answers a request: here, or on a worker if that may take long.
+    fn answer(&self, long: bool, job: impl FnOnce(&Server) + Send + 'static) {
+        if long {
+            let fs = self.fs.clone();
+            self.pool.run(move || job(&fs));
         } else {
-            Duration::ZERO
-        }
-    }
-
-    /// Set-id bits go before the change of data is tried; the kernel expects that only of a success.
-    fn tried<T>(&self, ino: INodeNo, kill_set_id: bool, result: Result<T>) -> Result<T> {
-        if kill_set_id && result.is_err() {
-            self.notify.forget_attributes(ino);
-        }
-        result
-    }
-
-    /// How long a name may be kept.
-    fn entry_ttl(&self, entry: &Entry) -> Duration {
-        if entry.lasting {
-            self.ttl
-        } else {
-            Duration::ZERO
-        }
-    }
-
-    fn entry(&self, result: Result<Entry>, reply: ReplyEntry) {
-        match result {
-            Ok(entry) => {
-                let attr = convert::entry_attr(entry.id, &entry.attr);
-                let ttls = (self.attr_ttl(&entry.attr), self.entry_ttl(&entry));
-                reply.entry_with_ttls(&ttls.0, &ttls.1, &attr, GENERATION);
-            }
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
-    }
-
-    /// A file that nobody will tell the end of.
-    fn created_unopened(&self, result: Result<Entry>, reply: ReplyCreate) {
-        match result {
-            Ok(entry) => reply.created(
-                &self.attr_ttl(&entry.attr),
-                &convert::entry_attr(entry.id, &entry.attr),
-                GENERATION,
-                UNOPENED,
-                FopenFlags::FOPEN_KEEP_CACHE,
-            ),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
-    }
-
-    fn attr(&self, result: Result<Attr>, reply: ReplyAttr) {
-        match result {
-            Ok(attr) => reply.attr(&self.attr_ttl(&attr), &convert::attr(&attr)),
-            Err(errno) => reply.error(convert::errno(errno)),
+            job(&self.fs);
         }
     }
 }
-
-fn node(ino: INodeNo) -> NodeId {
-    NodeId(ino.0)
-}
-
-/// The handle of files whose opens and closes are not told.
-const UNOPENED: FileHandle = FileHandle(0);
-
-/// The open file that a request means.
-fn file(ino: INodeNo, fh: FileHandle) -> OpenFile {
-    const O_RDWR: i32 = 2;
-    file_with(ino, fh, O_RDWR)
-}
-
-/// The same, with the flags that it is open with.
-fn file_with(ino: INodeNo, fh: FileHandle, flags: i32) -> OpenFile {
-    match fh {
-        UNOPENED => OpenFile::Node(node(ino), flags),
-        fh => handle(fh).into(),
-    }
-}
-
-thread_local! {
-    /// The buffer of this thread's reads.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-const ACCESS_ACL: &str = "system.posix_acl_access";
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let mut wanted = InitFlags::FUSE_ASYNC_READ
-            | InitFlags::FUSE_BIG_WRITES
-            | InitFlags::FUSE_DONT_MASK
-            | InitFlags::FUSE_HAS_IOCTL_DIR
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
-            | InitFlags::FUSE_ASYNC_DIO
-            | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
-            | InitFlags::FUSE_CACHE_SYMLINKS
-            | InitFlags::FUSE_NO_EXPORT_SUPPORT;
-        wanted.set(InitFlags::FUSE_POSIX_ACL, self.acl);
-        // An open that is not told cannot cut: the kernel sends SETATTR then.
-        wanted.set(InitFlags::FUSE_ATOMIC_O_TRUNC, !self.noopen);
-        // What an older kernel lacks costs speed or exactness, not the mount.
-        if let Err(missing) = config.add_capabilities(wanted & config.capabilities()) {
-            log::warn!("the kernel refuses {missing:?}");
-        }
-        if let Err(nearest) = config.set_max_write(MAX_WRITE_BYTES) {
-            log::debug!("largest write is {nearest} bytes");
-        }
-        // One level: another overlay may still be stacked on this mount.
-        let passthrough = InitFlags::FUSE_PASSTHROUGH;
-        if self.want_passthrough
-            && !self.noopen
-            && config.capabilities().contains(passthrough)
-            && config.add_capabilities(passthrough).is_ok()
-            && config.set_max_stack_depth(1).is_ok()
-        {
-            self.passthrough.enable();
-        }
-        if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
-            log::debug!("background requests limited to {nearest}");
+        if handshake::agree(self.wishes, config) {
+            self.fs.passthrough.enable();
         }
         Ok(())
     }
 
     fn destroy(&mut self) {
-        if let Err(errno) = run(|| self.overlay.sync()) {
+        self.pool.drain();
+        if let Err(errno) = run(|| self.fs.overlay.sync()) {
             log::error!("the upper layer may not be all on disk: {errno}");
         }
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match run(|| self.overlay.lookup(node(parent), name)) {
-            // Node 0 with a time to live: the kernel remembers that there is nothing.
-            Err(Errno::ENOENT) => {
-                let nothing = convert::bare_attr(0, FileType::File);
-                reply.entry(&self.ttl, &nothing, GENERATION);
-            }
-            result => self.entry(result, reply),
-        }
+        let found = run(|| self.fs.overlay.lookup(node(parent), name));
+        self.fs.looked_up(found, reply);
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
         // Nobody waits for an answer.
         if let Err(errno) = run(|| {
-            if self.overlay.forget(node(ino), nlookup) {
-                self.passthrough.forget(node(ino));
+            if self.fs.overlay.forget(node(ino), nlookup) {
+                self.fs.passthrough.forget(node(ino));
             }
             Ok(())
         }) {
@@ -252,10 +130,10 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.attr(
+        self.fs.attr(
             run(|| {
                 let file = fh.map(|fh| file(ino, fh));
-                self.overlay.getattr(node(ino), file)
+                self.fs.overlay.getattr(node(ino), file)
             }),
             reply,
         );
@@ -289,19 +167,21 @@ impl Filesystem for Adapter {
             kill_set_id: kills_set_id(req),
             caller: req.uid(),
         };
-        self.attr(
-            run(|| {
-                // With `noopen` the kernel names no file, though one may be open.
-                let fh = fh.or(self.noopen.then_some(UNOPENED));
-                let file = fh.map(|fh| file(ino, fh));
-                self.overlay.setattr(node(ino), set, file)
-            }),
-            reply,
-        );
+        // With `noopen` the kernel names no file, though one may be open.
+        let fh = fh.or(self.wishes.noopen.then_some(UNOPENED));
+        let overlay = &self.fs.overlay;
+        let long = match size {
+            Some(size) => size > 0 && overlay.copies_data(node(ino)),
+            None => overlay.copies_data_for_attributes(node(ino)),
+        };
+        self.answer(long, move |fs| {
+            let file = fh.map(|fh| file(ino, fh));
+            fs.attr(run(|| fs.overlay.setattr(node(ino), set, file)), reply);
+        });
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        match run(|| self.overlay.readlink(node(ino))) {
+        match run(|| self.fs.overlay.readlink(node(ino))) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(convert::errno(errno)),
         }
@@ -318,8 +198,12 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let caller = caller(req, umask);
-        self.entry(
-            run(|| self.overlay.mknod(node(parent), name, mode, rdev, caller)),
+        self.fs.entry(
+            run(|| {
+                self.fs
+                    .overlay
+                    .mknod(node(parent), name, mode, rdev, caller)
+            }),
             reply,
         );
     }
@@ -334,18 +218,23 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let caller = caller(req, umask);
-        self.entry(
-            run(|| self.overlay.mkdir(node(parent), name, mode, caller)),
+        self.fs.entry(
+            run(|| self.fs.overlay.mkdir(node(parent), name, mode, caller)),
             reply,
         );
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(run(|| self.overlay.unlink(node(parent), name)), reply);
+        let overlay = &self.fs.overlay;
+        let long = overlay.has_index() && overlay.copies_data_for_name(node(parent), name);
+        let name = name.to_os_string();
+        self.answer(long, move |fs| {
+            empty(run(|| fs.overlay.unlink(node(parent), &name)), reply);
+        });
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(run(|| self.overlay.rmdir(node(parent), name)), reply);
+        empty(run(|| self.fs.overlay.rmdir(node(parent), name)), reply);
     }
 
     fn symlink(
@@ -357,9 +246,10 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let (caller, target) = (caller(req, 0), target.as_os_str().as_bytes());
-        self.entry(
+        self.fs.entry(
             run(|| {
-                self.overlay
+                self.fs
+                    .overlay
                     .symlink(node(parent), link_name, target, caller)
             }),
             reply,
@@ -376,12 +266,20 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let result = run(|| {
-            let how = Rename::from_raw(flags.bits())?;
-            self.overlay
-                .rename(node(parent), name, node(newparent), newname, how)
+        let how = match Rename::from_raw(flags.bits()) {
+            Ok(how) => how,
+            Err(errno) => return reply.error(convert::errno(errno)),
+        };
+        let (from, to) = (node(parent), node(newparent));
+        let overlay = &self.fs.overlay;
+        let long = how == Rename::Exchange
+            || overlay.copies_data_for_name(from, name)
+            || overlay.has_index() && overlay.copies_data_for_name(to, newname);
+        let (name, newname) = (name.to_os_string(), newname.to_os_string());
+        self.answer(long, move |fs| {
+            let renamed = run(|| fs.overlay.rename(from, &name, to, &newname, how));
+            empty(renamed, reply);
         });
-        empty(result, reply);
     }
 
     fn link(
@@ -392,32 +290,22 @@ impl Filesystem for Adapter {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.entry(
-            run(|| self.overlay.link(node(ino), node(newparent), newname)),
-            reply,
-        );
+        let long = self.fs.overlay.copies_data(node(ino));
+        let newname = newname.to_os_string();
+        self.answer(long, move |fs| {
+            let linked = run(|| fs.overlay.link(node(ino), node(newparent), &newname));
+            fs.entry(linked, reply);
+        });
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if self.noopen {
+        if self.wishes.noopen {
             // The kernel goes on without asking again.
             return reply.error(fuser::Errno::ENOSYS);
         }
-        let opened = match run(|| self.overlay.open(node(ino), flags.0, kills_set_id(req))) {
-            Ok(opened) => opened,
-            Err(errno) => return reply.error(convert::errno(errno)),
-        };
-        if opened.modified {
-            self.notify.forget_attributes(ino);
-        }
-        let write = OpenMode::from_raw(flags.0).write;
-        let register = || reply.open_backing(&*opened.backing.file);
-        let mode = self.passthrough.open(node(ino), &opened, write, register);
-        let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));
-        match mode {
-            Mode::Cached { .. } => reply.opened(fh, flags),
-            Mode::Passthrough(backing) => reply.opened_passthrough(fh, flags, &backing),
-        }
+        let (mode, kill) = (OpenMode::from_raw(flags.0), kills_set_id(req));
+        let long = mode.write && !mode.truncate && self.fs.overlay.copies_data(node(ino));
+        self.answer(long, move |fs| fs.open(ino, flags, kill, reply));
     }
 
     fn create(
@@ -431,30 +319,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let caller = caller(req, umask);
-        if self.noopen {
-            let create = || {
-                self.overlay
-                    .create_unopened(node(parent), name, mode, caller)
-            };
-            return self.created_unopened(run(create), reply);
-        }
-        let created = run(|| self.overlay.create(node(parent), name, mode, flags, caller));
-        let (entry, opened) = match created {
-            Ok(created) => created,
-            Err(errno) => return reply.error(convert::errno(errno)),
-        };
-        let write = OpenMode::from_raw(flags).write;
-        let register = || reply.open_backing(&*opened.backing.file);
-        let mode = self.passthrough.open(entry.id, &opened, write, register);
-        let attr = convert::entry_attr(entry.id, &entry.attr);
-        let ttl = self.attr_ttl(&entry.attr);
-        let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));
-        match mode {
-            Mode::Cached { .. } => reply.created(&ttl, &attr, GENERATION, fh, flags),
-            Mode::Passthrough(backing) => {
-                reply.created_passthrough(&ttl, &attr, GENERATION, fh, flags, &backing);
-            }
-        }
+        self.fs.create((parent, name), mode, flags, caller, reply);
     }
 
     fn read(
@@ -474,7 +339,8 @@ impl Filesystem for Adapter {
                 buffer.resize(size, 0);
             }
             match run(|| {
-                self.overlay
+                self.fs
+                    .overlay
                     .read(file(ino, fh), &mut buffer[..size], offset)
             }) {
                 Ok(len) => reply.data(&buffer[..len]),
@@ -497,8 +363,16 @@ impl Filesystem for Adapter {
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let to = file_with(ino, fh, flags.0);
-        let result = run(|| self.overlay.write(to, data, offset, kill));
-        written(self.tried(ino, kill, result), reply);
+        let write = move |fs: &Server, data: &[u8], reply: ReplyWrite| {
+            let result = run(|| fs.overlay.write(to, data, offset, kill));
+            written(fs.tried(ino, kill, result), reply);
+        };
+        if fh == UNOPENED && self.fs.overlay.copies_data(node(ino)) {
+            let data = data.to_vec();
+            self.answer(true, move |fs| write(fs, &data, reply));
+        } else {
+            write(&self.fs, data, reply);
+        }
     }
 
     fn flush(
@@ -524,8 +398,8 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let result = run(|| {
-            self.overlay.release(handle(fh));
-            self.passthrough.release(node(ino), is_passthrough(fh));
+            self.fs.overlay.release(handle(fh));
+            self.fs.passthrough.release(node(ino), is_passthrough(fh));
             Ok(())
         });
         empty(result, reply);
@@ -539,7 +413,9 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        empty(run(|| self.overlay.fsync(file(ino, fh), datasync)), reply);
+        self.answer(self.fs.overlay.syncs(), move |fs| {
+            empty(run(|| fs.overlay.fsync(file(ino, fh), datasync)), reply);
+        });
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -554,23 +430,9 @@ impl Filesystem for Adapter {
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let result = run(|| {
-            self.overlay.readdir(node(ino), offset, |entry| {
-                let name = OsStr::from_bytes(entry.name);
-                !reply.add(
-                    INodeNo(entry.ino),
-                    entry.next,
-                    convert::kind(entry.kind),
-                    name,
-                )
-            })
-        });
-        match result {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
+        self.fs.readdir(ino, offset, reply);
     }
 
     fn readdirplus(
@@ -579,33 +441,9 @@ impl Filesystem for Adapter {
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let result = run(|| {
-            self.overlay
-                .readdirplus(node(ino), offset, |dirent, entry| {
-                    let (attr, ttl) = match entry {
-                        Some(entry) => (
-                            convert::entry_attr(entry.id, &entry.attr),
-                            self.attr_ttl(&entry.attr).min(self.entry_ttl(&entry)),
-                        ),
-                        None if dirent.is_dot() => {
-                            (convert::bare_attr(dirent.ino, dirent.kind), Duration::ZERO)
-                        }
-                        // Listed, but whoever looks it up gets an error: under an id that means nothing.
-                        None => {
-                            let id = self.overlay.unused_id();
-                            (convert::bare_attr(id.0, dirent.kind), Duration::ZERO)
-                        }
-                    };
-                    let name = OsStr::from_bytes(dirent.name);
-                    !reply.add(attr.ino, dirent.next, name, &ttl, &attr, GENERATION)
-                })
-        });
-        match result {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
+        self.fs.readdirplus(ino, offset, reply);
     }
 
     fn fsyncdir(
@@ -616,12 +454,14 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        empty(run(|| self.overlay.fsyncdir(node(ino), datasync)), reply);
+        self.answer(self.fs.overlay.syncs(), move |fs| {
+            empty(run(|| fs.overlay.fsyncdir(node(ino), datasync)), reply);
+        });
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        match run(|| self.overlay.statfs()) {
+        match run(|| self.fs.overlay.statfs()) {
             Ok(s) => reply.statfs(
                 s.blocks,
                 s.bfree,
@@ -646,22 +486,32 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let result = run(|| {
-            let mode = XattrMode::from_raw(flags)?;
-            self.overlay.setxattr(node(ino), name, value, mode)?;
-            // The kernel knows whether this takes the set-group-id bit, but fuser 0.18 does not pass it on.
-            if name == ACCESS_ACL && req.uid() != 0 {
-                let is_member = |group| convert::is_member(req, group);
-                self.overlay.after_set_acl(node(ino), is_member)?;
-            }
-            Ok(())
+        let mode = match XattrMode::from_raw(flags) {
+            Ok(mode) => mode,
+            Err(errno) => return reply.error(convert::errno(errno)),
+        };
+        // The kernel knows whether this takes the set-group-id bit, but fuser 0.18 does not pass it on.
+        let limited = name == ACCESS_ACL && req.uid() != 0;
+        let member = limited.then(|| Member::of(req));
+        let (name, value) = (name.to_os_string(), value.to_vec());
+        let long = self.fs.overlay.copies_data_for_attributes(node(ino));
+        self.answer(long, move |fs| {
+            let set = || {
+                fs.overlay.setxattr(node(ino), &name, &value, mode)?;
+                match member {
+                    Some(member) => fs
+                        .overlay
+                        .after_set_acl(node(ino), |group| member.is_in(group)),
+                    None => Ok(()),
+                }
+            };
+            empty(run(set), reply);
         });
-        empty(result, reply);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let mut value = vec![0; size as usize];
-        match run(|| self.overlay.getxattr(node(ino), name, &mut value)) {
+        match run(|| self.fs.overlay.getxattr(node(ino), name, &mut value)) {
             Ok(len) if size == 0 => reply.size(u32::try_from(len).unwrap_or(u32::MAX)),
             Ok(len) => reply.data(&value[..len]),
             Err(errno) => reply.error(convert::errno(errno)),
@@ -670,20 +520,24 @@ impl Filesystem for Adapter {
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         xattr(
-            run(|| self.overlay.listxattr(node(ino), req.uid() == 0)),
+            run(|| self.fs.overlay.listxattr(node(ino), req.uid() == 0)),
             size,
             reply,
         );
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(run(|| self.overlay.removexattr(node(ino), name)), reply);
+        let long = self.fs.overlay.copies_data_for_attributes(node(ino));
+        let name = name.to_os_string();
+        self.answer(long, move |fs| {
+            empty(run(|| fs.overlay.removexattr(node(ino), &name)), reply);
+        });
     }
 
     fn access(&self, _req: &Request, ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
         // With default_permissions, which every mount has, the kernel decides and does not ask.
         empty(
-            run(|| self.overlay.getattr(node(ino), None).map(drop)),
+            run(|| self.fs.overlay.getattr(node(ino), None).map(drop)),
             reply,
         );
     }
@@ -700,25 +554,28 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         let node = node(ino);
-        let result = run(|| match cmd {
-            FS_IOC_GETFLAGS => Ok(self.overlay.inode_flags(node)?.to_ne_bytes().to_vec()),
-            FS_IOC_FSGETXATTR => Ok(self.overlay.fsxattr(node)?.to_vec()),
-            FS_IOC_SETFLAGS => {
-                let flags = u32::from_ne_bytes(*in_data.first_chunk().ok_or(Errno::EINVAL)?);
-                self.overlay
-                    .set_inode_flags(node, flags)
-                    .map(|()| Vec::new())
+        let long = matches!(cmd, FS_IOC_SETFLAGS | FS_IOC_FSSETXATTR)
+            && self.fs.overlay.copies_data_for_attributes(node);
+        let data = in_data.to_vec();
+        self.answer(long, move |fs| {
+            let result = run(|| match cmd {
+                FS_IOC_GETFLAGS => Ok(fs.overlay.inode_flags(node)?.to_ne_bytes().to_vec()),
+                FS_IOC_FSGETXATTR => Ok(fs.overlay.fsxattr(node)?.to_vec()),
+                FS_IOC_SETFLAGS => {
+                    let flags = u32::from_ne_bytes(*data.first_chunk().ok_or(Errno::EINVAL)?);
+                    fs.overlay.set_inode_flags(node, flags).map(|()| Vec::new())
+                }
+                FS_IOC_FSSETXATTR => {
+                    let value = data.first_chunk().ok_or(Errno::EINVAL)?;
+                    fs.overlay.set_fsxattr(node, value).map(|()| Vec::new())
+                }
+                _ => Err(Errno::ENOTTY),
+            });
+            match result {
+                Ok(out) => reply.ioctl(0, &out),
+                Err(errno) => reply.error(convert::errno(errno)),
             }
-            FS_IOC_FSSETXATTR => {
-                let value = in_data.first_chunk().ok_or(Errno::EINVAL)?;
-                self.overlay.set_fsxattr(node, value).map(|()| Vec::new())
-            }
-            _ => Err(Errno::ENOTTY),
         });
-        match result {
-            Ok(out) => reply.ioctl(0, &out),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
     }
 
     /// Files are always ready: told so once, the kernel does not ask again.
@@ -746,8 +603,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (mode, range, kill) = (mode.cast_unsigned(), (offset, length), kills_set_id(req));
-        let result = run(|| self.overlay.fallocate(file(ino, fh), mode, range, kill));
-        empty(self.tried(ino, kill, result), reply);
+        let long = fh == UNOPENED && self.fs.overlay.copies_data(node(ino));
+        self.answer(long, move |fs| {
+            let result = run(|| fs.overlay.fallocate(file(ino, fh), mode, range, kill));
+            empty(fs.tried(ino, kill, result), reply);
+        });
     }
 
     fn lseek(
@@ -766,7 +626,7 @@ impl Filesystem for Adapter {
                 _ => return Err(Errno::EINVAL),
             };
             let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-            self.overlay.lseek(file(ino, fh), offset, whence)
+            self.fs.overlay.lseek(file(ino, fh), offset, whence)
         });
         match result {
             Ok(offset) => reply.offset(offset.cast_signed()),
@@ -792,7 +652,10 @@ impl Filesystem for Adapter {
             (file(ino_out, fh_out), offset_out),
         );
         let kill = kills_set_id(req);
-        let result = run(|| self.overlay.copy_file_range(from, to, len, kill));
-        written(self.tried(ino_out, kill, result), reply);
+        // It may be much, and much that is on disk.
+        self.answer(true, move |fs| {
+            let result = run(|| fs.overlay.copy_file_range(from, to, len, kill));
+            written(fs.tried(ino_out, kill, result), reply);
+        });
     }
 }

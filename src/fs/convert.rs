@@ -33,9 +33,26 @@ pub fn caller(req: &Request, umask: u32) -> Caller {
     }
 }
 
-/// Is the caller in a group?
-pub fn is_member(req: &Request, group: ShownId) -> bool {
-    req.gid() == group.0 || process::is_in_group(req.pid(), group.0)
+/// Somebody who may be in groups.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    group: u32,
+    thread: u32,
+}
+
+impl Member {
+    /// Who asks.
+    pub fn of(req: &Request) -> Member {
+        Member {
+            group: req.gid(),
+            thread: req.pid(),
+        }
+    }
+
+    /// Is he in a group? To be asked while he waits for his answer.
+    pub fn is_in(self, group: ShownId) -> bool {
+        self.group == group.0 || process::is_in_group(self.thread, group.0)
+    }
 }
 
 /// Only the superuser of the first user namespace keeps set-id bits on a file that is cut. The kernel knows

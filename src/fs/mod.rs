@@ -5,7 +5,10 @@
 
 pub mod adapter;
 mod convert;
+mod handshake;
 mod notify;
 mod passthrough;
+mod pool;
 mod reply;
+mod server;
 pub mod session;

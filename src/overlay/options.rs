@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod accepted;
+mod conflicts;
 mod grammar;
 mod value;
 mod words;

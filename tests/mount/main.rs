@@ -18,6 +18,7 @@ mod io;
 mod killed;
 mod lesser;
 mod live;
+mod long;
 mod merge;
 mod metacopy;
 mod nested;

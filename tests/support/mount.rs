@@ -286,25 +286,34 @@ fn watch(released: &Receiver<()>, pid: Pid, at: &Path, hung: &AtomicBool) {
 }
 
 /// Ends a FUSE connection from outside: every blocked call on it fails. Only for FUSE mounts.
-fn abort_connection(at: &Path) {
-    let Some((_, device, fs_type)) = mount_of(at) else {
-        return;
-    };
-    let Some(minor) = device
-        .strip_prefix("0:")
-        .filter(|_| fs_type.starts_with("fuse"))
-    else {
-        return;
-    };
-    let control = Path::new("/sys/fs/fuse/connections");
-    let abort = control.join(minor).join("abort");
-    if !abort.exists() {
+pub fn abort_connection(at: &Path) {
+    if let Some(control) = control(at)
+        && let Err(error) = fs::write(control.join("abort"), "1")
+    {
+        eprintln!("{}: {error}", control.display());
+    }
+}
+
+/// How many requests of a FUSE mount are not answered yet.
+pub fn waiting(at: &Path) -> u64 {
+    let count = control(at).and_then(|control| fs::read_to_string(control.join("waiting")).ok());
+    count.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Where the kernel lets a FUSE connection be watched and ended.
+fn control(at: &Path) -> Option<PathBuf> {
+    let (_, device, fs_type) = mount_of(at)?;
+    let minor = device.strip_prefix("0:")?;
+    if !fs_type.starts_with("fuse") {
+        return None;
+    }
+    let all = Path::new("/sys/fs/fuse/connections");
+    let control = all.join(minor);
+    if !control.exists() {
         // In our own namespace. Without it, killing the daemon ends the connection as well, unless it blocks itself.
-        let _busy = rustix::mount::mount("fusectl", control, "fusectl", MountFlags::empty(), None);
+        let _busy = rustix::mount::mount("fusectl", all, "fusectl", MountFlags::empty(), None);
     }
-    if let Err(error) = fs::write(&abort, "1") {
-        eprintln!("{}: {error}", abort.display());
-    }
+    Some(control)
 }
 
 /// Identity of what is mounted at exactly this path, if anything is.

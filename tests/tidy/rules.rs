@@ -93,7 +93,7 @@ pub const COLUMNS_MAX: usize = 120;
 /// Files that may be longer than usual, and how long. It only shrinks: a file that fits again must leave the list.
 pub const LONG_FILES: &[(&str, usize)] = &[
     // One short method per request of FUSE.
-    ("src/fs/adapter.rs", 740),
+    ("src/fs/adapter.rs", 670),
     // All `unsafe` is in this file, so it cannot be split.
     ("src/sys/ffi.rs", 530),
 ];

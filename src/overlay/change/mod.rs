@@ -11,6 +11,7 @@ pub mod flags;
 mod flatten;
 mod index;
 pub mod link;
+pub mod long;
 mod metacopy;
 pub(in crate::overlay) mod mode;
 mod protect;

@@ -1,4 +1,4 @@
-//! What each word of `-o` means, and which words do not go together.
+//! What each word of `-o` means.
 //!
 //! [`Collected`] remembers what was said (the last word wins, as in the kernel); [`Collected::finish`] is the only
 //! place where that turns into [`Options`].
@@ -12,39 +12,39 @@ use super::grammar::{self, Item};
 use super::value::Said;
 use super::*;
 
-const NOT_YET: &str = "not supported yet";
+pub(super) const NOT_YET: &str = "not supported yet";
 
 /// What was said so far.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    lower: Vec<PathBuf>,
-    data_only: Vec<PathBuf>,
-    upper: Option<PathBuf>,
-    work: Option<PathBuf>,
-    plain_lower: bool,
-    xattr: Option<XattrMode>,
-    sync: SyncMode,
-    oci: Option<bool>,
-    whiteout: Option<WhiteoutForm>,
-    xino: Xino,
-    timeout: Option<Duration>,
-    static_nlink: bool,
-    noacl: bool,
-    owners: Owners,
-    squash_to_root: bool,
-    xattr_permissions: Option<Form>,
-    redirect_dir: Option<String>,
-    rename_copy_limit: Option<u64>,
-    metacopy: Option<bool>,
-    index: Option<bool>,
-    null_uuid: bool,
-    nfs_export: Option<bool>,
-    verity: Option<bool>,
-    unsupported: Option<OptionError>,
+    pub(super) lower: Vec<PathBuf>,
+    pub(super) data_only: Vec<PathBuf>,
+    pub(super) upper: Option<PathBuf>,
+    pub(super) work: Option<PathBuf>,
+    pub(super) plain_lower: bool,
+    pub(super) xattr: Option<XattrMode>,
+    pub(super) sync: SyncMode,
+    pub(super) oci: Option<bool>,
+    pub(super) whiteout: Option<WhiteoutForm>,
+    pub(super) xino: Xino,
+    pub(super) timeout: Option<Duration>,
+    pub(super) static_nlink: bool,
+    pub(super) noacl: bool,
+    pub(super) owners: Owners,
+    pub(super) squash_to_root: bool,
+    pub(super) xattr_permissions: Option<Form>,
+    pub(super) redirect_dir: Option<String>,
+    pub(super) rename_copy_limit: Option<u64>,
+    pub(super) metacopy: Option<bool>,
+    pub(super) index: Option<bool>,
+    pub(super) null_uuid: bool,
+    pub(super) nfs_export: Option<bool>,
+    pub(super) verity: Option<bool>,
+    pub(super) unsupported: Option<OptionError>,
     pub(super) flags: MountFlags,
-    warnings: Vec<String>,
-    debug: bool,
-    foreground: bool,
+    pub(super) warnings: Vec<String>,
+    pub(super) debug: bool,
+    pub(super) foreground: bool,
 }
 
 impl Collected {
@@ -268,72 +268,6 @@ impl Collected {
             _ => return Ok(false),
         }
         Ok(true)
-    }
-
-    /// §20: what cannot be asked for together, then what does not exist yet.
-    pub(super) fn check_conflicts(&mut self, mode: Mode) -> Result<(), OptionError> {
-        let on = |switch: Option<bool>| switch == Some(true);
-        let redirect = self.redirect_dir.as_deref();
-        let creates_or_follows = matches!(redirect, Some("on" | "follow"));
-        let user = self.xattr == Some(XattrMode::User);
-        // In compatible mode metacopy and nfs_export are ignored, so they conflict with nothing.
-        let strict = mode == Mode::Native;
-        let conflicts = [
-            (
-                strict && on(self.metacopy) && !matches!(redirect, None | Some("on")),
-                "metacopy=on",
-                "redirect_dir=on",
-            ),
-            (
-                strict && on(self.metacopy) && on(self.nfs_export),
-                "metacopy=on",
-                "nfs_export=off",
-            ),
-            (
-                strict && self.index == Some(false) && on(self.nfs_export),
-                "nfs_export=on",
-                "index=on",
-            ),
-            (
-                user && creates_or_follows,
-                "userxattr",
-                "redirect_dir=nofollow",
-            ),
-            (
-                strict && user && on(self.metacopy),
-                "userxattr",
-                "metacopy=off",
-            ),
-            (user && on(self.verity), "userxattr", "verity=off"),
-            (
-                on(self.flags.noopen) && on(self.flags.passthrough),
-                "noopen=on",
-                "passthrough=off",
-            ),
-        ];
-        if let Some((_, option, needs)) = conflicts.iter().find(|(is, _, _)| *is) {
-            return Err(OptionError::new(*option, format!("needs {needs}")));
-        }
-        if let Some(error) = self.unsupported.take() {
-            return Err(error);
-        }
-        if !strict && on(self.metacopy) {
-            // Engines say it to the kernel; without it other mount programs can read the layers, too.
-            let error = OptionError::new("metacopy=on", "of no use to an engine");
-            self.warnings.push(format!("{error}, ignored"));
-        }
-        let features = [
-            (on(self.verity), "verity=on", false),
-            (on(self.nfs_export), "nfs_export=on", true),
-        ];
-        for (_, option, harmless) in features.iter().filter(|(asked, _, _)| *asked) {
-            let error = OptionError::new(*option, NOT_YET);
-            if strict || !harmless {
-                return Err(error);
-            }
-            self.warnings.push(format!("{error}, ignored"));
-        }
-        Ok(())
     }
 
     /// What was said, if it is enough.

@@ -1,0 +1,168 @@
+//! Workers for requests that may take long: a reader of the device who copied a gigabyte up, or waited for a disk,
+//! would keep everybody else waiting.
+//!
+//! The reply moves with the request, so order is kept where it means something: who waits for an answer has not sent
+//! the next request. Workers never wait for each other, only for locks that somebody at work will let go.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use crate::sync::Mutex;
+
+/// Threads at most: they wait for disks rather than compute.
+const WORKERS_MAX: usize = 8;
+/// Requests that may wait for one of them. Further ones are answered by who read them.
+const QUEUE: usize = 64;
+/// Nothing else is locked by who sends a request here.
+const RANK: u8 = 1;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The workers. They are started when they are needed, and wait then without waking up.
+pub struct Pool {
+    queue: Option<Sender<Job>>,
+    jobs: Receiver<Job>,
+    /// Jobs that wait or are worked on.
+    unfinished: Arc<AtomicUsize>,
+    workers: Mutex<Vec<JoinHandle<()>>, RANK>,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        let (queue, jobs) = bounded(QUEUE);
+        Pool {
+            queue: Some(queue),
+            jobs,
+            unfinished: Arc::default(),
+            workers: Mutex::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({:?} unfinished)", self.unfinished)
+    }
+}
+
+impl Pool {
+    /// Runs `job` soon on a worker, or here and now where too many wait. A job does not panic.
+    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
+        let unfinished = self.unfinished.clone();
+        unfinished.fetch_add(1, Ordering::SeqCst);
+        let job: Job = Box::new(move || {
+            job();
+            unfinished.fetch_sub(1, Ordering::SeqCst);
+        });
+        let refused = match (&self.queue, self.ensure_worker()) {
+            (Some(queue), true) => queue.try_send(job).map_err(|refused| refused.into_inner()),
+            _ => Err(job),
+        };
+        if let Err(job) = refused {
+            job();
+        }
+    }
+
+    /// Starts one more if all may be at work. False when there is none.
+    fn ensure_worker(&self) -> bool {
+        let mut workers = self.workers.lock();
+        let enough = self.unfinished.load(Ordering::SeqCst).min(WORKERS_MAX);
+        if workers.len() < enough {
+            let jobs = self.jobs.clone();
+            let work = move || jobs.iter().for_each(|job| job());
+            let thread = std::thread::Builder::new().name("plyfs-worker".into());
+            match thread.spawn(work) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => log::warn!("no thread for long requests: {error}"),
+            }
+        }
+        !workers.is_empty()
+    }
+
+    /// Waits for all that was sent. Nothing comes after it.
+    pub fn drain(&mut self) {
+        drop(self.queue.take());
+        let workers = std::mem::take(&mut *self.workers.lock());
+        for worker in workers {
+            if worker.join().is_err() {
+                log::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn all_is_done_before_the_pool_is_gone() {
+        let done = Arc::new(AtomicUsize::new(0));
+        let mut pool = Pool::default();
+        for _ in 0..500 {
+            let done = done.clone();
+            pool.run(move || {
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        pool.drain();
+        assert_eq!(done.load(Ordering::SeqCst), 500);
+        assert_eq!(pool.unfinished.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn as_many_at_once_as_there_are_workers() {
+        let mut pool = Pool::default();
+        let all = Arc::new(Barrier::new(WORKERS_MAX));
+        for _ in 0..WORKERS_MAX {
+            let all = all.clone();
+            // Each waits for all the others.
+            pool.run(move || {
+                all.wait();
+            });
+        }
+        pool.drain();
+    }
+
+    #[test]
+    fn what_finds_no_place_is_done_at_once() {
+        let mut pool = Pool::default();
+        let (go, wait) = channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        for _ in 0..QUEUE {
+            let wait = wait.clone();
+            pool.run(move || wait.lock().unwrap().recv().unwrap());
+        }
+        // The workers take some of these.
+        let here = std::thread::current().id();
+        let (tell, told) = channel();
+        for _ in 0..=WORKERS_MAX {
+            let (wait, tell) = (wait.clone(), tell.clone());
+            pool.run(move || {
+                if std::thread::current().id() == here {
+                    tell.send(()).unwrap();
+                } else {
+                    wait.lock().unwrap().recv().unwrap();
+                }
+            });
+        }
+        assert!(told.try_recv().is_ok());
+        for _ in 0..=WORKERS_MAX + QUEUE {
+            go.send(()).unwrap();
+        }
+        pool.drain();
+    }
+}
