@@ -281,7 +281,7 @@ fn files_hidden_by_a_copy_are_read_from_the_copy_at_once() {
         assert_eq!(v.read_handle(before.handle).unwrap(), b"new data", "T088");
         let attr = v
             .overlay
-            .getattr(v.id("f").unwrap(), Some(before.handle))
+            .getattr(v.id("f").unwrap(), Some(before.handle.into()))
             .unwrap();
         assert_eq!(attr.stat.size, 8);
         v.close(before);
