@@ -10,7 +10,7 @@ use super::error::{Error, Kind, OrAt, Result};
 use super::id::Id;
 use super::init::Marks;
 use super::layout::Layout;
-use super::meta::{ContainerMeta, DriverKind};
+use super::meta::{ContainerMeta, DriverKind, IdMaps};
 use super::treecopy::{Copied, Rules, copy_tree};
 use super::watch::Phase;
 use crate::sys::dir::DirFd;
@@ -37,6 +37,8 @@ pub struct OverlayPlan {
     pub volatile: bool,
     /// Which attributes carry the marks.
     pub marks: Marks,
+    /// Under which numbers owners are shown.
+    pub idmap: Option<IdMaps>,
 }
 
 /// What differs between drivers.
@@ -57,7 +59,7 @@ pub trait Driver: std::fmt::Debug + Sync {
     /// Those of copying.
     fn add(&self, store: &Store, from: &Path, tree: &Path) -> Result<Copied>;
 
-    /// Makes a container on `parent` in the directory `content`.
+    /// Makes a container on `parent` in the empty directory `content`.
     ///
     /// # Errors
     /// Those of writing.
@@ -69,11 +71,17 @@ pub trait Driver: std::fmt::Debug + Sync {
     /// Where a container's tree is seen, mounted or not.
     fn seen_at(&self, layout: &Layout, container: &Id) -> PathBuf;
 
-    /// Copies that directory to `tree`.
+    /// Copies that directory to `tree`; `live`: while somebody may change it.
     ///
     /// # Errors
     /// Those of copying.
-    fn copy_changes(&self, store: &Store, container: &Id, tree: &Path) -> Result<Copied>;
+    fn copy_changes(
+        &self,
+        store: &Store,
+        container: &Id,
+        tree: &Path,
+        live: bool,
+    ) -> Result<Copied>;
 
     /// How a container is seen.
     ///

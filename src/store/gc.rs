@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Store;
-use super::containers::SEALING;
+use super::commit::SEALING;
 use super::error::{OrAt, Result};
 use super::id::Id;
 use super::lock::{Lock, LockMode};

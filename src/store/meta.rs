@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Kind, OrAt, Result};
 use super::id::Id;
+use crate::layer::idmap::IdMap;
 
 /// How layers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -139,11 +140,66 @@ pub struct ContainerMeta {
     /// Its changes need not survive a crash of the system.
     #[serde(default)]
     pub volatile: bool,
+    /// How much it may take.
+    #[serde(default)]
+    pub quota: Option<Quota>,
+    /// Under which numbers owners are shown in it.
+    #[serde(default)]
+    pub idmap: Option<IdMaps>,
     /// The program that made it.
     pub writer: String,
     /// Anything.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+/// How much a container may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Bytes on disk.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Files, directories and the rest.
+    #[serde(default)]
+    pub inodes: Option<u64>,
+    /// The project of its files: by that the filesystem knows them.
+    pub project: u32,
+}
+
+/// Owners under other numbers: triples `DISK:SHOWN:COUNT`, joined by colons.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMaps {
+    /// Of users.
+    pub uids: String,
+    /// Of groups.
+    pub gids: String,
+}
+
+impl IdMaps {
+    /// Reads `MAP` for both, or `uids=MAP,gids=MAP`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`].
+    pub fn parse(text: &str) -> Result<IdMaps> {
+        let wrong = |why: &str| {
+            let text = text.escape_debug();
+            Error::new(Kind::Invalid, format!("ids {text}: {why}"))
+        };
+        let (uids, gids) = match text.split_once(',') {
+            None => (text, text),
+            Some((uids, gids)) => {
+                let both = uids.strip_prefix("uids=").zip(gids.strip_prefix("gids="));
+                both.ok_or_else(|| wrong("DISK:SHOWN:COUNT or uids=...,gids=... is wanted"))?
+            }
+        };
+        for map in [uids, gids] {
+            IdMap::parse(map.as_bytes()).map_err(wrong)?;
+        }
+        Ok(IdMaps {
+            uids: uids.to_string(),
+            gids: gids.to_string(),
+        })
+    }
 }
 
 /// How much there is in a tree.
@@ -233,6 +289,20 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00.000000007Z"),
         ] {
             assert_eq!(rfc3339(seconds, 7), wanted);
+        }
+    }
+
+    #[test]
+    fn maps_of_owners() {
+        let same = IdMaps::parse("0:1000:1:1:5:2").unwrap();
+        assert_eq!(
+            (same.uids.as_str(), &same.uids),
+            ("0:1000:1:1:5:2", &same.gids)
+        );
+        let two = IdMaps::parse("uids=0:1:2,gids=0:3:4").unwrap();
+        assert_eq!((two.uids.as_str(), two.gids.as_str()), ("0:1:2", "0:3:4"));
+        for bad in ["", "x", "0:1", "0:1:2,0:1:2", "uids=0:1:2,gids=", "0:0:0"] {
+            assert_eq!(IdMaps::parse(bad).unwrap_err().kind, Kind::Invalid, "{bad}");
         }
     }
 

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use super::Store;
 use super::apply::{Applied, ApplyOptions, Devices, Expected, Limits, TreeForm, apply};
 use super::changes::{Visit, between, of_top};
+use super::diff_id::chain_id;
 use super::digest::{Digest, Hashing};
 use super::driver::{driver, open};
 use super::error::{Error, Kind, OrAt, Result};
@@ -298,17 +299,6 @@ fn hashed(
         size,
         remarks,
     })
-}
-
-/// `above`: that of the parent, if there is a parent.
-fn chain_id(above: Option<&Option<String>>, diff_id: Digest) -> Result<Option<Digest>> {
-    let above = match above {
-        None => None,
-        Some(Some(above)) => Some(Digest::parse(above)?),
-        // Of what is below it is not known either.
-        Some(None) => return Ok(None),
-    };
-    Ok(Some(Digest::chain(above, diff_id)))
 }
 
 /// A file to read an archive from; `-` is standard input.

@@ -26,8 +26,9 @@ use crate::sys::dir::DirFd;
 use crate::sys::errno::{self, Errno};
 use crate::sys::name::Name;
 use crate::sys::process;
+use crate::sys::remove::remove_tree;
 use crate::sys::stat::{FileType, Stat};
-use trail::{Trail, failed};
+use trail::{Failure, Trail, failed};
 
 mod object;
 #[cfg(test)]
@@ -57,6 +58,8 @@ pub struct Rules<'a> {
     pub attributes: fn(&CStr) -> bool,
     /// Who looks on, and may end the copy early.
     pub watch: &'a dyn Watch,
+    /// Somebody may be changing the source: what disappears was not there.
+    pub live: bool,
 }
 
 /// What was copied, and what could not be kept.
@@ -267,8 +270,15 @@ impl<'a> Job<'a> {
             }
             Task::Batch(dir, entries) => {
                 for entry in entries {
-                    self.copy(&dir, &entry, made, buffer)
-                        .map_err(|failure| failure.named(&dir.trail, &entry.name))?;
+                    match self.copy(&dir, &entry, made, buffer) {
+                        Err(Failure::Errno(Errno::ENOENT | Errno::ESTALE)) if self.rules.live => {
+                            remove_tree(&dir.to, &entry.name)
+                                .map_err(|errno| failed(&dir.trail, errno))?;
+                        }
+                        copied => {
+                            copied.map_err(|failure| failure.named(&dir.trail, &entry.name))?;
+                        }
+                    }
                 }
                 self.end_batch(&dir)
                     .map_err(|errno| failed(&dir.trail, errno))
@@ -283,7 +293,12 @@ impl<'a> Job<'a> {
         trail: &Arc<Trail>,
         made: &mut Vec<Task>,
     ) -> errno::Result<()> {
-        let from = parent.from.open_dir(name)?;
+        let from = match parent.from.open_dir(name) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) if self.rules.live => {
+                return parent.to.rmdir(name);
+            }
+            from => from?,
+        };
         let stat = from.stat()?;
         if (stat.dev, stat.ino) == (self.target_stat.dev, self.target_stat.ino) {
             // A tree cannot be copied into itself; as rename(2) has it.

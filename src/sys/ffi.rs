@@ -237,6 +237,32 @@ pub const FSXATTR_BYTES: usize = 28;
 const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 
+/// `struct if_dqblk` of quotactl(2) in words: limits and use of blocks and inodes, and in the last one
+/// which of them are meant.
+pub const DQBLK_WORDS: usize = 9;
+/// Quotas of projects, not of users or groups.
+const PRJQUOTA: c_int = 2;
+
+/// quotactl_fd(2), Linux 5.14, about the quota of a project on the filesystem that `fd` is on.
+pub fn project_quota(
+    fd: BorrowedFd<'_>,
+    command: c_int,
+    project: u32,
+    quota: &mut [u64; DQBLK_WORDS],
+) -> Result<()> {
+    // SAFETY: the commands in use read or write one struct if_dqblk, nine words, through the pointer.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_quotactl_fd,
+            fd.as_raw_fd(),
+            (command << 8) | PRJQUOTA,
+            project,
+            quota.as_mut_ptr(),
+        )
+    };
+    check(ret).map(drop)
+}
+
 /// FS_IOC_FSGETXATTR (ioctl_xfs_fsgetxattr(2)): extended inode flags, project id, extent sizes.
 pub fn get_fsxattr(fd: BorrowedFd<'_>) -> Result<[u8; FSXATTR_BYTES]> {
     let mut out = [0u32; FSXATTR_BYTES / 4];
@@ -284,6 +310,63 @@ pub fn fs_uuid(fd: BorrowedFd<'_>) -> Result<[u8; 16]> {
         Ok(out.uuid)
     } else {
         Err(Errno::EOPNOTSUPP)
+    }
+}
+
+/// `struct btrfs_ioctl_vol_args_v2`, of the same size as that of `BTRFS_IOC_GET_SUBVOL_ROOTREF`.
+#[repr(C)]
+struct BtrfsVolume {
+    fd: i64,
+    unused: [u64; 6],
+    name: [u8; 4040],
+}
+
+/// What is done to a subvolume.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub enum BtrfsVerb {
+    /// `_IOW(0x94, 23, struct btrfs_ioctl_vol_args_v2)`: a snapshot of the directory in the argument.
+    Snapshot = 0x5000_9417,
+    /// The same with 24: an empty one.
+    Create = 0x5000_9418,
+    /// The same with 63: it and all that is in it goes at once.
+    Destroy = 0x5000_943f,
+}
+
+/// BTRFS_IOC_SUBVOL_CREATE_V2 and its kin: makes or destroys the subvolume `name` of the directory `dir`.
+pub fn btrfs_subvolume(
+    dir: BorrowedFd<'_>,
+    verb: BtrfsVerb,
+    name: &[u8],
+    source: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    let mut volume = BtrfsVolume {
+        fd: source.map_or(0, |fd| i64::from(fd.as_raw_fd())),
+        unused: [0; 6],
+        name: [0; 4040],
+    };
+    let room = volume.name.get_mut(..name.len());
+    room.ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(name);
+    // SAFETY: each of the three ioctls reads one struct of this layout through the pointer; the name is shorter than
+    // its room, so it ends with a NUL.
+    let ret = unsafe { libc::ioctl(dir.as_raw_fd(), verb as u64 as _, &raw const volume) };
+    check(ret.into()).map(drop)
+}
+
+/// `_IOWR(0x94, 61, struct btrfs_ioctl_get_subvol_rootref_args)`, and the size of the struct in words; the low byte of
+/// the last one is a count.
+const BTRFS_IOC_GET_SUBVOL_ROOTREF: u64 = 0xd000_943d;
+const BTRFS_ROOTREF_WORDS: usize = 512;
+
+/// BTRFS_IOC_GET_SUBVOL_ROOTREF, Linux 4.18: are there subvolumes in the subvolume of `fd`?
+pub fn btrfs_has_subvolumes(fd: BorrowedFd<'_>) -> Result<bool> {
+    let mut out = [0u64; BTRFS_ROOTREF_WORDS];
+    let request = BTRFS_IOC_GET_SUBVOL_ROOTREF;
+    // SAFETY: the ioctl reads and writes one struct of this size through the pointer.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, out.as_mut_ptr()) };
+    match check(ret.into()) {
+        Err(Errno::EOVERFLOW) => Ok(true),
+        result => result.map(|_| out[BTRFS_ROOTREF_WORDS - 1].to_ne_bytes()[0] > 0),
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`dir`] and [`mod@file`]; the rest is one family of system calls per file. `unsafe` is in `ffi.rs` only.
 
 pub mod at;
+pub mod btrfs;
 mod copy;
 pub mod creds;
 pub mod dir;
@@ -22,6 +23,7 @@ pub mod name;
 pub mod overlayfs;
 pub mod proc_fd;
 pub mod process;
+pub mod quota;
 pub mod remove;
 pub mod resolve;
 pub mod serving;

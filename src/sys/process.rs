@@ -39,6 +39,17 @@ pub fn raise_file_limit() -> Result<()> {
     Ok(())
 }
 
+/// Puts this process under the quotas and reserves of filesystems, as a kernel overlay is, whoever mounted it: what is
+/// written is the callers'. To be called before credentials are read and threads are started.
+///
+/// # Errors
+/// Those of capset(2).
+pub fn keep_within_quotas() -> Result<()> {
+    let mut own = rustix::thread::capabilities(None)?;
+    own.effective.remove(CapabilitySet::SYS_RESOURCE);
+    Ok(rustix::thread::set_capabilities(None, own)?)
+}
+
 /// The umask before it was cleared.
 static UMASK_BEFORE: OnceLock<Mode> = OnceLock::new();
 

@@ -6,7 +6,7 @@ use crate::rig::{Shop, each, names, one, shown};
 
 impl Shop<'_> {
     /// A layer with a few files, and a container on it.
-    fn container(&self) -> (String, String) {
+    pub fn container(&self) -> (String, String) {
         let dir = self.dir(
             "base",
             "echo one > a; echo two > b; mkdir d; echo x > d/x; chmod 1777 .",

@@ -16,6 +16,7 @@ mod contract;
 mod crash;
 mod images;
 mod layers;
+mod options;
 mod progress;
 mod rig;
 mod whole;

@@ -15,6 +15,7 @@ pub struct Shop<'p> {
     pub driver: &'static str,
     /// It belongs to a user without privileges, who makes all calls.
     pub user: bool,
+    root: PathBuf,
 }
 
 /// Runs a test on a fresh store of each driver, as root and as a plain user.
@@ -28,7 +29,51 @@ pub fn each(name: &str, test: impl Fn(&Shop) + Sync) {
 
 /// Runs a test on a fresh store.
 pub fn one(name: &str, driver: &'static str, user: bool, test: impl Fn(&Shop) + Sync) {
+    started(name, driver, user, None, test);
+}
+
+/// Runs a test on a fresh store on a filesystem of its own, of this type and mounted with these options.
+pub fn one_on(
+    disk: (&'static str, &'static str),
+    name: &str,
+    driver: &'static str,
+    user: bool,
+    test: impl Fn(&Shop) + Sync,
+) {
+    started(name, driver, user, Some(disk), test);
+}
+
+/// Makes a filesystem in a file and mounts it at `disk`.
+fn make_disk(place: &Place, (kind, options): (&str, &str)) {
+    let image = place.at("disk.img");
+    let file = fs::File::create(&image).unwrap();
+    file.set_len(if kind == "xfs" { 400 << 20 } else { 256 << 20 })
+        .unwrap();
+    let (image, disk) = (image.to_str().unwrap(), place.at("disk"));
+    fs::create_dir(&disk).unwrap();
+    let features: &[&str] = match kind {
+        "ext4" => &["-q", "-O", "quota,project", image],
+        _ => &["-q", image],
+    };
+    place.program(format!("mkfs.{kind}"), features).worked();
+    let disk = disk.to_str().unwrap();
+    let mount = ["-t", kind, "-o", &format!("loop,{options}"), image, disk];
+    place.program("mount", &mount).worked();
+}
+
+fn started(
+    name: &str,
+    driver: &'static str,
+    user: bool,
+    disk: Option<(&'static str, &'static str)>,
+    test: impl Fn(&Shop) + Sync,
+) {
     in_place(name, |place| {
+        let mut root = place.at("store");
+        if let Some(disk) = disk {
+            make_disk(place, disk);
+            root = place.at("disk/store");
+        }
         place.open_device();
         place.public_binary();
         fs::create_dir(place.at("files")).unwrap();
@@ -40,6 +85,7 @@ pub fn one(name: &str, driver: &'static str, user: bool, test: impl Fn(&Shop) + 
             place,
             driver,
             user,
+            root,
         };
         shop.ok(&["--driver", driver, "store", "init"]);
         test(&shop);
@@ -49,7 +95,7 @@ pub fn one(name: &str, driver: &'static str, user: bool, test: impl Fn(&Shop) + 
 impl Shop<'_> {
     /// The store.
     pub fn root(&self) -> PathBuf {
-        self.place.at("store")
+        self.root.clone()
     }
 
     /// Calls the program with the words of the store before these.

@@ -18,5 +18,6 @@ pub mod mount;
 pub mod scenario;
 pub mod snapshot;
 pub mod steps;
+pub mod uml;
 pub mod userns;
 pub mod words;

@@ -9,6 +9,8 @@ use crate::store::meta::{DriverKind, SyncPolicy};
 
 mod archive;
 
+use archive::parse_bytes;
+
 pub use archive::{
     ChangesArgs, CompressWord, DevicesWord, DiffArgs, ImageVerb, UnpackArgs, XattrsWord,
 };
@@ -248,6 +250,15 @@ pub enum ContainerVerb {
         /// Its changes need not survive a crash of the system
         #[arg(long)]
         volatile: bool,
+        /// Bytes on disk that it may take; K, M, G and T are understood
+        #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+        size: Option<u64>,
+        /// Files, directories and the rest that it may have
+        #[arg(long, value_name = "COUNT")]
+        inodes: Option<u64>,
+        /// Show owners under other numbers: DISK:SHOWN:COUNT, more joined by colons, or uids=...,gids=...
+        #[arg(long, value_name = "MAP")]
+        idmap: Option<String>,
     },
     /// Make its tree visible; print where
     Mount {
@@ -318,6 +329,21 @@ pub struct CommitArgs {
     /// Turn the container into the layer: nothing is copied, and the container is gone
     #[arg(long)]
     pub rm: bool,
+    /// Do it while it is mounted and in use
+    #[arg(long, conflicts_with = "rm")]
+    pub live: bool,
+    /// When to compute the layer's digest; lazy: when it first leaves
+    #[arg(long, value_enum, default_value = "lazy", value_name = "WHEN")]
+    pub digest: DigestWord,
+}
+
+/// `--digest`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DigestWord {
+    /// At once
+    Now,
+    /// When somebody needs it
+    Lazy,
 }
 
 /// `--runtime`

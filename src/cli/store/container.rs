@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::args::{CommitArgs, ContainerVerb, Globals};
+use super::args::{CommitArgs, ContainerVerb, DigestWord, Globals};
 use super::layer::{say_id, say_removed, say_usage, wanted_name};
 use super::output::{damaged, done, say, table};
 use super::progress::during;
@@ -12,12 +12,13 @@ use super::transfer;
 use super::view;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
+use crate::store::commit::Ending;
 use crate::store::containers::NewContainer;
 use crate::store::driver::driver;
 use crate::store::error::{Kind, Result};
 use crate::store::id::Id;
 use crate::store::layers::NewLayer;
-use crate::store::meta::ContainerMeta;
+use crate::store::meta::{ContainerMeta, IdMaps};
 use crate::store::transfer::Tree;
 use crate::store::usage::Usage;
 use crate::store::watch::{Phase, Watch};
@@ -33,6 +34,9 @@ pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, 
             image,
             read_only,
             volatile,
+            size,
+            inodes,
+            idmap,
         } => {
             let (image, layer) = match (image, layer) {
                 (Some(image), _) => {
@@ -48,6 +52,9 @@ pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, 
                 driver: globals.driver.map(|word| word.kind()),
                 read_only,
                 volatile,
+                size,
+                inodes,
+                idmap: idmap.as_deref().map(IdMaps::parse).transpose()?,
             };
             let made = during(globals, store, || store.create_container(&new));
             say_id(globals, &made?.id)
@@ -98,7 +105,18 @@ fn commit(globals: &Globals, store: &Store, args: CommitArgs) -> Result<u8, Fail
         config,
         ..NewLayer::default()
     };
-    let layer = during(globals, store, || store.commit(&id, &new, args.rm))?;
+    let ending = match (args.rm, args.live) {
+        (true, _) => Ending::Remove,
+        (false, true) => Ending::KeepLive,
+        (false, false) => Ending::Keep,
+    };
+    let layer = during(globals, store, || {
+        let layer = store.commit(&id, &new, ending)?;
+        if args.digest == DigestWord::Now {
+            store.diff_id(&layer.id, store)?;
+        }
+        Ok::<_, Failure>(layer)
+    })?;
     say_id(globals, &layer.id)
 }
 

@@ -52,6 +52,10 @@ pub fn mount(store: &Store, id: &Id, runtime: Runtime) -> Result<(PathBuf, &'sta
 
 fn no_kernel(errno: Errno) -> Failure {
     let kind = match errno {
+        Errno::EOPNOTSUPP => {
+            let text = "the kernel's overlayfs shows no other owners (--runtime fuse does)";
+            return Failure::new(Kind::Unsupported.code(), text);
+        }
         Errno::EPERM | Errno::ENODEV | Errno::ENOSYS | Errno::EINVAL => Kind::Unsupported,
         Errno::EBUSY => Kind::Busy,
         _ => Kind::Other,
@@ -61,6 +65,9 @@ fn no_kernel(errno: Errno) -> Failure {
 }
 
 fn by_kernel(plan: &OverlayPlan) -> Result<(), Errno> {
+    if plan.idmap.is_some() {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let lowers: Vec<&OsStr> = plan.lowers.iter().map(|dir| dir.as_os_str()).collect();
     let changes = plan.changes.as_ref();
     overlayfs::mount(&overlayfs::Request {
@@ -82,6 +89,12 @@ fn by_fuse(plan: &OverlayPlan) -> Result<(), Failure> {
     }
     if plan.marks == Marks::User {
         options.push(",userxattr");
+    }
+    if let Some(idmap) = &plan.idmap {
+        options.push(format!(
+            ",uidmapping={},gidmapping={}",
+            idmap.uids, idmap.gids
+        ));
     }
     let mut command = process::program("/proc/self/exe");
     command.args([OsStr::new("mount"), OsStr::new("-o"), &options]);

@@ -36,7 +36,6 @@ impl Driver for Overlay {
     }
 
     fn begin_container(&self, store: &Store, content: &Path, parent: Option<&Id>) -> Result<()> {
-        make_dir(content, 0o700)?;
         make_root(store, &content.join("upper"), parent)?;
         make_dir(&content.join("work"), 0o700)?;
         make_dir(&content.join("merged"), 0o700)?;
@@ -55,9 +54,19 @@ impl Driver for Overlay {
         layout.content(self.kind(), container).join("merged")
     }
 
-    fn copy_changes(&self, store: &Store, container: &Id, tree: &Path) -> Result<Copied> {
+    fn copy_changes(
+        &self,
+        store: &Store,
+        container: &Id,
+        tree: &Path,
+        live: bool,
+    ) -> Result<Copied> {
         make_dir(tree, 0o700)?;
-        copy(&self.changes(store.layout(), container), tree, as_is(store))
+        let rules = Rules {
+            live,
+            ..as_is(store)
+        };
+        copy(&self.changes(store.layout(), container), tree, rules)
     }
 
     fn plan(&self, store: &Store, container: &ContainerMeta) -> Result<MountPlan> {
@@ -79,6 +88,7 @@ impl Driver for Overlay {
             changes: (!container.read_only).then(|| (content.join("upper"), content.join("work"))),
             merged: content.join("merged"),
             volatile: container.volatile,
+            idmap: container.idmap.clone(),
             marks: marks.ok_or_else(|| Error::new(Kind::Unsupported, no_marks))?,
         }))
     }
@@ -92,6 +102,7 @@ impl Driver for Overlay {
             way: Way::Onto,
             attributes: |name| !keys::is_private(name),
             watch: store,
+            live: false,
         };
         make_dir(tree, 0o700)?;
         for layer in layers.iter().rev() {
@@ -106,6 +117,7 @@ fn as_is(store: &Store) -> Rules<'_> {
         way: Way::Fresh,
         attributes: keys::is_lasting,
         watch: store,
+        live: false,
     }
 }
 
@@ -127,7 +139,7 @@ fn make_root(store: &Store, root: &Path, parent: Option<&Id>) -> Result<()> {
 ///
 /// # Errors
 /// Those of making it.
-pub(super) fn make_dir(dir: &Path, mode: u32) -> Result<()> {
+pub(in crate::store) fn make_dir(dir: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new()
         .mode(mode)
         .create(dir)

@@ -45,12 +45,12 @@ impl Driver for Vfs {
             way: Way::Onto,
             attributes: |name| !keys::is_private(name),
             watch: store,
+            live: false,
         };
         copy(from, tree, onto)
     }
 
     fn begin_container(&self, store: &Store, content: &Path, parent: Option<&Id>) -> Result<()> {
-        make_dir(content, 0o700)?;
         self.copy_of(store, &content.join("root"), parent)
     }
 
@@ -62,9 +62,19 @@ impl Driver for Vfs {
         layout.tree(self.kind(), container)
     }
 
-    fn copy_changes(&self, store: &Store, container: &Id, tree: &Path) -> Result<Copied> {
+    fn copy_changes(
+        &self,
+        store: &Store,
+        container: &Id,
+        tree: &Path,
+        live: bool,
+    ) -> Result<Copied> {
         make_dir(tree, 0o700)?;
-        copy(&self.changes(store.layout(), container), tree, exact(store))
+        let rules = Rules {
+            live,
+            ..exact(store)
+        };
+        copy(&self.changes(store.layout(), container), tree, rules)
     }
 
     fn plan(&self, store: &Store, container: &ContainerMeta) -> Result<MountPlan> {
@@ -87,5 +97,6 @@ fn exact(store: &Store) -> Rules<'_> {
         way: Way::Fresh,
         attributes: |_| true,
         watch: store,
+        live: false,
     }
 }

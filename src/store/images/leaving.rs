@@ -8,7 +8,6 @@ use crate::store::Store;
 use crate::store::digest::Digest;
 use crate::store::error::Result;
 use crate::store::id::Id;
-use crate::store::transfer::Tree;
 use crate::store::watch::Watch;
 
 /// An image that is about to leave.
@@ -65,15 +64,7 @@ impl Store {
         };
         let mut digests = known.clone();
         for meta in &chain[known.len().min(chain.len())..] {
-            let digest = match &meta.diff_id {
-                Some(digest) => Digest::parse(digest)?,
-                None => {
-                    let tree = Tree::Layer(meta.id.clone());
-                    self.export(&tree, None, &mut std::io::sink(), watch)?
-                        .diff_id
-                }
-            };
-            digests.push(digest);
+            digests.push(self.diff_id(&meta.id, watch)?);
             let history = json!({
                 "created": meta.created, "created_by": "plyfs container commit",
                 "author": meta.author, "comment": meta.message,

@@ -18,6 +18,7 @@ fn rules(way: Way) -> Rules<'static> {
         way,
         attributes: keys::is_lasting,
         watch: &Nobody,
+        live: false,
     }
 }
 

@@ -131,7 +131,7 @@ pub struct ChangesArgs {
 }
 
 /// A count of bytes, with a unit of 1024 or none.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || "a number of bytes is wanted, as 500M or 64G".to_string();
     let (digits, shift) = match text.char_indices().last() {
         Some((i, unit)) if unit.is_ascii_alphabetic() => {

@@ -1,6 +1,8 @@
 //! A commit by renames, stopped between each two of them, and found again by each verb that may find it.
 
 use super::*;
+use crate::store::containers::NewContainer;
+use crate::store::meta::DriverKind;
 
 /// Where the commit was stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
