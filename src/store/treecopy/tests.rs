@@ -236,8 +236,8 @@ fn wide_and_deep_trees_are_copied() {
         at = at.open_dir(&name("d")).unwrap();
     }
     assert_eq!(At::child(&at, &name("bottom")).read_link().unwrap(), b"x");
-    crate::sys::remove::remove_tree(&dir(temp.path()), &name("from")).unwrap();
-    crate::sys::remove::remove_tree(&dir(temp.path()), &name("to")).unwrap();
+    remove_tree(&dir(temp.path()), &name("from")).unwrap();
+    remove_tree(&dir(temp.path()), &name("to")).unwrap();
 }
 
 #[test]
