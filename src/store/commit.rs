@@ -11,7 +11,7 @@ use super::Store;
 use super::driver::driver;
 use super::error::{Error, Kind, OrAt, Result};
 use super::id::Id;
-use super::layers::NewLayer;
+use super::layers::{NewLayer, is_subvolume};
 use super::lock::{Lock, LockMode};
 use super::meta::{ContainerMeta, LayerMeta, SyncPolicy, read_json, write_json};
 use super::names::Named;
@@ -56,6 +56,7 @@ impl Store {
         self.check_free(&meta.id, new.name.as_ref())?;
         let _parent = self.lock_parent(new.parent.as_ref())?;
         let changes = driver.changes(self.layout(), id);
+        meta.subvolume = is_subvolume(&changes)?;
         self.begin(Phase::Measure, None);
         meta.size = Usage::watched(&changes, self)?.size();
         meta.sync = self.sync;

@@ -14,9 +14,11 @@ use super::staging::{is_there, sync_parent};
 use super::{Store, trash};
 use crate::layer::keys::Namespace;
 use crate::sys::at::{At, OpenMode};
+use crate::sys::btrfs;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{self, Errno};
 use crate::sys::name::Name;
+use crate::sys::remove::remove_tree;
 use crate::sys::stat::{FileType, Rdev};
 use crate::sys::xattr::XattrMode;
 
@@ -46,6 +48,26 @@ pub struct Features {
     pub xattr: Option<Marks>,
     /// Device nodes 0:0 can be made: whiteouts as the kernel makes them.
     pub whiteout_device: bool,
+    /// Trees can be subvolumes, of which a snapshot can be taken (btrfs).
+    #[serde(default)]
+    pub subvolumes: bool,
+}
+
+impl Features {
+    /// How a whole tree is copied here, in words: the best that the filesystem can.
+    pub fn copies(&self) -> &'static str {
+        match self {
+            Features {
+                subvolumes: true, ..
+            } => "btrfs-snapshot",
+            Features { reflink: true, .. } => "reflink",
+            Features {
+                copy_file_range: true,
+                ..
+            } => "copy-file-range",
+            _ => "read-write",
+        }
+    }
 }
 
 /// Namespace of attributes that carry marks.
@@ -187,9 +209,12 @@ fn try_features(dir: &Path) -> errno::Result<Features> {
         write: true,
         ..OpenMode::READ
     };
-    let names = [Name::new(b"a")?, Name::new(b"b")?, Name::new(b"c")?];
-    let from = dir.create_file(&names[0], mode, 0o600)?;
-    let to = dir.create_file(&names[1], mode, 0o600)?;
+    let names = [b"a", b"b", b"c", b"d", b"e"].map(|name| Name::new(name));
+    let [Ok(a), Ok(b), Ok(c), Ok(d), Ok(e)] = names else {
+        return Err(Errno::EINVAL);
+    };
+    let from = dir.create_file(&a, mode, 0o600)?;
+    let to = dir.create_file(&b, mode, 0o600)?;
     // More than a block: some filesystems share whole blocks only.
     let data = vec![7; 64 << 10];
     if from.write_at(&data, 0)? < data.len() {
@@ -199,13 +224,22 @@ fn try_features(dir: &Path) -> errno::Result<Features> {
         let name = marks.namespace().name(crate::layer::keys::Key::Opaque);
         dir.at().set_xattr(name, b"y", XattrMode::Any).is_ok()
     };
-    let whiteout = dir.mknod(&names[2], FileType::Char, 0, Rdev::default());
+    let whiteout = dir.mknod(&c, FileType::Char, 0, Rdev::default());
     Ok(Features {
         reflink: from.clone_to(&to).is_ok(),
         copy_file_range: from.copy_range_to(0, &to, 0, data.len()).is_ok(),
         xattr: [Marks::Trusted, Marks::User].into_iter().find(marks),
-        whiteout_device: whiteout.is_ok() && At::child(&dir, &names[2]).stat().is_ok(),
+        whiteout_device: whiteout.is_ok() && At::child(&dir, &c).stat().is_ok(),
+        subvolumes: can_snapshot(&dir, &d, &e),
     })
+}
+
+/// Both are removed again here: some who remove a tree may not remove subvolumes.
+fn can_snapshot(dir: &DirFd, of: &Name, to: &Name) -> bool {
+    let tried = btrfs::create(dir, of)
+        .and_then(|()| dir.open_dir(of))
+        .and_then(|of| btrfs::snapshot(&of, dir, to));
+    [of, to].map(|name| remove_tree(dir, name).is_ok()) == [true; 2] && tried.is_ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use super::driver::Driver;
+use super::driver::{Driver, open};
 use super::error::{Error, Kind, OrAt, Result};
 use super::id::{Id, ObjectName};
 use super::lock::{Lock, LockMode};
@@ -17,6 +17,7 @@ use super::treecopy::Copied;
 use super::usage::Usage;
 use super::watch::{Phase, Watch};
 use super::{names, trash};
+use crate::sys::btrfs;
 
 /// A layer that is wanted.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,11 @@ impl NewLayer {
             ..LayerMeta::new(id, driver, self.parent.clone())
         })
     }
+}
+
+/// Is the tree a subvolume?
+pub(super) fn is_subvolume(tree: &Path) -> Result<bool> {
+    btrfs::is_subvolume(&open(tree)?).or_at("cannot look at", tree)
 }
 
 /// Who stands on a layer.
@@ -102,6 +108,7 @@ impl Store {
         let tree = content.join("root");
         driver.begin_layer(self, &tree, new.parent.as_ref())?;
         let filled = fill(driver, &staging, &tree, &mut meta)?;
+        meta.subvolume = is_subvolume(&tree)?;
         self.begin(Phase::Measure, None);
         meta.size = Usage::watched(&tree, self)?.size();
         let meta = self.publish_layer(&staging, meta)?;

@@ -78,6 +78,9 @@ pub struct LayerMeta {
     /// Some of its files are hard links to those of other layers, so that `nlink` means nothing.
     #[serde(default)]
     pub deduplicated: bool,
+    /// Its tree is a subvolume of btrfs.
+    #[serde(default)]
+    pub subvolume: bool,
     /// The program that made it.
     pub writer: String,
     /// How sure it was to be on disk when it was made.
@@ -109,6 +112,7 @@ impl LayerMeta {
             created: now(),
             size: Size::default(),
             deduplicated: false,
+            subvolume: false,
             writer: writer(),
             sync: SyncPolicy::default(),
             author: None,

@@ -20,7 +20,7 @@ use super::error::{Error, Kind, OrAt, Result};
 use super::tar::read::shown;
 use super::watch::{Watch, tell};
 use crate::sys::at::{At, OpenMode};
-use crate::sys::dir::DirFd;
+use crate::sys::dir::{DirFd, RenameMode};
 use crate::sys::errno::Errno;
 use crate::sys::file::FileFd;
 use crate::sys::name::Name;
@@ -92,7 +92,7 @@ impl Recorder {
         Ok(self.files - 1)
     }
 
-    /// Keeps the data of a file that is about to be replaced, by moving it here.
+    /// Keeps the data of a file that is about to be removed, here.
     ///
     /// # Errors
     /// Those of renaming.
@@ -107,8 +107,12 @@ impl Recorder {
             }
         };
         let to = Name::new(number.to_string().as_bytes()).or_at("cannot keep", &path)?;
-        dir.rename(name, place, &to, crate::sys::dir::RenameMode::NoReplace)
-            .or_at("cannot keep a replaced file in", &path)
+        let kept = match dir.rename(name, place, &to, RenameMode::NoReplace) {
+            // The tree is a subvolume: who calls removes what is there.
+            Err(Errno::EXDEV) => copy_aside(dir, name, place, &to),
+            result => result,
+        };
+        kept.or_at("cannot keep a replaced file in", &path)
     }
 
     /// The archive is complete.
@@ -232,6 +236,12 @@ fn copy_file(
         }
         sink.write_all(&buffer[..got]).map_err(cannot_write)?;
     }
+}
+
+fn copy_aside(dir: &DirFd, name: &Name, place: &DirFd, to: &Name) -> Result<(), Errno> {
+    let from = At::child(dir, name).open_file(OpenMode::READ)?;
+    let to = place.create_file(to, OpenMode::WRITE, 0o600)?;
+    from.copy_data_to(&to, from.stat()?.size)
 }
 
 fn open_lost(path: &Path) -> Result<FileFd, Errno> {

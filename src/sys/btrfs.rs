@@ -7,6 +7,7 @@ use super::errno::Result;
 use super::ffi::{BtrfsVerb, btrfs_has_subvolumes, btrfs_subvolume};
 use super::file::filesystem_type;
 use super::name::Name;
+use super::stat::Stat;
 
 /// BTRFS_SUPER_MAGIC
 const MAGIC: u64 = 0x9123_683e;
@@ -18,7 +19,12 @@ const ROOT_INODE: u64 = 256;
 /// # Errors
 /// Those of looking.
 pub fn is_subvolume(dir: &DirFd) -> Result<bool> {
-    Ok(dir.stat()?.ino == ROOT_INODE && filesystem_type(dir)? == MAGIC)
+    Ok(may_be_subvolume(&dir.stat()?) && filesystem_type(dir)? == MAGIC)
+}
+
+/// Does it look like the root of a subvolume, on whatever filesystem?
+pub fn may_be_subvolume(stat: &Stat) -> bool {
+    stat.ino == ROOT_INODE && stat.is_dir()
 }
 
 /// Makes an empty subvolume, of mode 0777 less the umask.

@@ -1,6 +1,7 @@
 //! Removing a whole tree by directory fds alone.
 
 use super::at::At;
+use super::btrfs;
 use super::dir::DirFd;
 use super::errno::{Errno, Result};
 use super::name::Name;
@@ -29,8 +30,12 @@ pub fn remove_tree(parent: &DirFd, top: &Name) -> Result<()> {
             Err(errno) => return Err(errno),
         }
         let inner = dir.open_dir(entry)?;
-        if inner.stat()?.mount_id != mount {
+        let stat = inner.stat()?;
+        if stat.mount_id != mount {
             return Err(Errno::EBUSY);
+        }
+        if btrfs::may_be_subvolume(&stat) && btrfs::destroy(dir, entry).is_ok() {
+            continue;
         }
         match empty_of_files(&inner)? {
             Some(subdir) => path.push((inner, subdir)),

@@ -11,6 +11,7 @@ mod support;
 mod tool;
 
 mod archives;
+mod btrfs;
 mod containers;
 mod contract;
 mod crash;

@@ -48,7 +48,7 @@ fn info(globals: &Globals) -> Result<u8, Failure> {
     let (layers, containers) = (store.layers()?.len(), store.containers()?.len());
     let images = store.images()?.len();
     let value = json!({
-        "root": root, "run": shown(&globals.run_dir()?), "config": config,
+        "root": root, "run": shown(&globals.run_dir()?), "config": config, "copies": features.copies(),
         "layers": layers, "containers": containers, "images": images,
     });
     say(globals, &value, || {
@@ -56,7 +56,7 @@ fn info(globals: &Globals) -> Result<u8, Failure> {
         let marks = features.xattr.map_or("none", |marks| marks.word());
         format!(
             "root: {root}\nformat: {}\ndriver: {}\ncreated: {} by {}\nreflink: {}\ncopy_file_range: {}\n\
-             marks: {marks}\nwhiteout devices: {}\nlayers: {layers}\ncontainers: {containers}\nimages: {images}",
+             marks: {marks}\nwhiteout devices: {}\ncopies: {}\nlayers: {layers}\ncontainers: {containers}\nimages: {images}",
             config.format,
             config.driver,
             config.created,
@@ -64,6 +64,7 @@ fn info(globals: &Globals) -> Result<u8, Failure> {
             can(features.reflink),
             can(features.copy_file_range),
             can(features.whiteout_device),
+            features.copies(),
         )
     })
 }

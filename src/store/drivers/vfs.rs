@@ -1,6 +1,6 @@
 //! Driver `vfs`: every layer and every container is a complete tree of its own, at `root`. Nothing is mounted and no
 //! feature of the filesystem is needed; what a copy costs depends on the filesystem: where files can share blocks it
-//! costs an inode each.
+//! costs an inode each, and on btrfs, where trees are subvolumes and a copy is a snapshot, nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,16 @@ use super::overlay::make_dir;
 use crate::layer::keys;
 use crate::store::Store;
 use crate::store::driver::{Driver, MountPlan, copy};
-use crate::store::error::Result;
+use crate::store::error::{OrAt, Result};
 use crate::store::id::Id;
 use crate::store::layout::Layout;
 use crate::store::meta::{ContainerMeta, DriverKind};
 use crate::store::treecopy::{Copied, Rules, Way};
+use crate::sys::at::At;
+use crate::sys::btrfs;
+use crate::sys::dir::DirFd;
+use crate::sys::errno::Errno;
+use crate::sys::name::Name;
 
 /// The driver.
 #[derive(Debug)]
@@ -22,13 +27,56 @@ impl Vfs {
     fn copy_of(&self, store: &Store, tree: &Path, parent: Option<&Id>) -> Result<()> {
         match parent {
             Some(parent) => {
-                make_dir(tree, 0o700)?;
-                copy(&store.tree(self.kind(), parent), tree, exact(store))?;
-                Ok(())
+                clone(store, &store.tree(self.kind(), parent), tree, exact(store)).map(drop)
             }
-            None => make_dir(tree, 0o755),
+            None => make_tree(store, tree, 0o755),
         }
     }
+}
+
+/// Makes `to` what `from` is: a snapshot where both can be subvolumes, else a copy.
+fn clone(store: &Store, from: &Path, to: &Path, rules: Rules<'_>) -> Result<Copied> {
+    if store.config().features.subvolumes && snapshot(from, to).or_at("cannot snapshot", from)? {
+        return Ok(Copied {
+            reflink: true,
+            ..Copied::default()
+        });
+    }
+    make_tree(store, to, 0o700)?;
+    copy(from, to, rules)
+}
+
+/// False: `from` is no subvolume of this user, or has others in it, which a snapshot would not have.
+fn snapshot(from: &Path, to: &Path) -> Result<bool, Errno> {
+    let from = DirFd::open(from)?;
+    if !btrfs::is_subvolume(&from)? || btrfs::has_inner(&from)? {
+        return Ok(false);
+    }
+    let (parent, name) = split(to)?;
+    match btrfs::snapshot(&from, &parent, &name) {
+        Err(Errno::EPERM) => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// Makes the directory of a tree: a subvolume where there are some.
+fn make_tree(store: &Store, tree: &Path, mode: u32) -> Result<()> {
+    if !store.config().features.subvolumes {
+        return make_dir(tree, mode);
+    }
+    let make = || {
+        let (parent, name) = split(tree)?;
+        btrfs::create(&parent, &name)?;
+        At::child(&parent, &name).chmod(mode)
+    };
+    make().or_at("cannot make", tree)
+}
+
+fn split(path: &Path) -> Result<(DirFd, Name), Errno> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::EINVAL);
+    };
+    Ok((DirFd::open(parent)?, Name::from_os(name)?))
 }
 
 impl Driver for Vfs {
@@ -69,12 +117,12 @@ impl Driver for Vfs {
         tree: &Path,
         live: bool,
     ) -> Result<Copied> {
-        make_dir(tree, 0o700)?;
         let rules = Rules {
             live,
             ..exact(store)
         };
-        copy(&self.changes(store.layout(), container), tree, rules)
+        let changes = self.changes(store.layout(), container);
+        clone(store, &changes, tree, rules)
     }
 
     fn plan(&self, store: &Store, container: &ContainerMeta) -> Result<MountPlan> {
