@@ -217,9 +217,7 @@ fn try_features(dir: &Path) -> errno::Result<Features> {
     let to = dir.create_file(&b, mode, 0o600)?;
     // More than a block: some filesystems share whole blocks only.
     let data = vec![7; 64 << 10];
-    if from.write_at(&data, 0)? < data.len() {
-        return Err(Errno::ENOSPC);
-    }
+    from.write_all_at(&data, 0)?;
     let marks = |marks: &Marks| {
         let name = marks.namespace().name(crate::layer::keys::Key::Opaque);
         dir.at().set_xattr(name, b"y", XattrMode::Any).is_ok()

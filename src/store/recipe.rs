@@ -257,6 +257,15 @@ fn open(tree: &DirFd, path: &[u8]) -> Result<FileFd, Errno> {
     At::child(&tree.open_beneath(parent)?, &name).open_file(OpenMode::READ)
 }
 
+/// Of what went wrong at the two ends of a pipe, the reason: a writer whose reader is gone has none of his own.
+pub fn of_pipe<A, B>(written: Result<A>, read: Result<B>) -> Result<(A, B)> {
+    let gone = cannot_write(io::Error::from_raw_os_error(Errno::EPIPE.raw()));
+    match (written, read) {
+        (Err(error), Err(reason)) if error == gone => Err(reason),
+        (written, read) => Ok((written?, read?)),
+    }
+}
+
 /// Writing an archive failed.
 pub fn cannot_write(error: io::Error) -> Error {
     let why = Errno::from(error);

@@ -86,9 +86,7 @@ impl FileFd {
                 }
             } else {
                 let n = self.read_at(&mut by_hand[..want], at)?;
-                if to.write_at(&by_hand[..n], at)? < n {
-                    return Err(Errno::ENOSPC);
-                }
+                to.write_all_at(&by_hand[..n], at)?;
                 n
             };
             if copied == 0 {

@@ -134,6 +134,19 @@ impl FileFd {
         Ok(done)
     }
 
+    /// Writes all of `data` at an offset.
+    ///
+    /// # Errors
+    /// Those of pwrite, also when something was written before: which of the two reasons a disk may be full for is
+    /// known only after the next try.
+    pub fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        let mut done = 0;
+        while done < data.len() {
+            done += self.write_at(&data[done..], offset + done as u64)?;
+        }
+        Ok(())
+    }
+
     /// ftruncate(2).
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod support;
 mod tool;
 
 mod archives;
+mod bad_input;
 mod btrfs;
 mod containers;
 mod contract;

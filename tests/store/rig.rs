@@ -93,6 +93,15 @@ fn started(
 }
 
 impl Shop<'_> {
+    /// Another store of the same user.
+    pub fn at(&self, root: PathBuf) -> Shop<'_> {
+        Shop {
+            place: self.place,
+            root,
+            ..*self
+        }
+    }
+
     /// The store.
     pub fn root(&self) -> PathBuf {
         self.root.clone()

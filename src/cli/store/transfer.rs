@@ -14,7 +14,7 @@ use crate::cli::warn;
 use crate::store::Store;
 use crate::store::apply::{Devices, Limits};
 use crate::store::changes::{Change, ChangeKind};
-use crate::store::error::Kind;
+use crate::store::error::{Error, Kind};
 use crate::store::id::{Id, ObjectName};
 use crate::store::layers::NewLayer;
 use crate::store::remarks::Remarks;
@@ -61,6 +61,11 @@ pub fn unpack(
     let source = source(archive)?;
     let unpacked = during(globals, store, || {
         store.unpack_layer(&new, source, &unpacking(store, args))
+    });
+    let unpacked = unpacked.map_err(|error| match error.kind {
+        // The archive is to blame, so it is named.
+        Kind::Corrupt => Error::at(error.kind, "archive", archive, error),
+        _ => error,
     })?;
     remark(globals, &unpacked.applied.remarks);
     say_id(globals, &unpacked.layer.id)

@@ -155,10 +155,8 @@ impl Unpacker<'_> {
             }
             self.meter.data(got, archive.source().packed_bytes())?;
             tell(self.options.watch, got as u64, 0)?;
-            let written = file.write_at(&self.buffer[..got], offset);
-            if written.map_err(|e| failed(real, e))? < got {
-                return Err(failed(real, Errno::ENOSPC));
-            }
+            let written = file.write_all_at(&self.buffer[..got], offset);
+            written.map_err(|e| failed(real, e))?;
             offset += got as u64;
         }
     }

@@ -13,6 +13,9 @@ use crate::sys::resolve::split_last;
 /// Most components of a name: nothing real has a tenth of them.
 const DEPTH_MAX: usize = 4096;
 
+/// So much of an absurd name is shown.
+const SHOWN_BYTES: usize = 60;
+
 /// A directory of the tree.
 pub(super) struct Place {
     /// As the archive names it.
@@ -40,7 +43,8 @@ pub(super) fn clean(path: &[u8]) -> Result<Option<Vec<u8>>> {
         }
     }
     if parts.len() > DEPTH_MAX {
-        let text = format!("a name of more than {DEPTH_MAX} components");
+        let begin = shown(&path[..path.len().min(SHOWN_BYTES)]);
+        let text = format!("{begin}...: a name of more than {DEPTH_MAX} components");
         return Err(Error::new(Kind::Corrupt, text));
     }
     Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
@@ -62,7 +66,7 @@ impl Unpacker<'_> {
             return Ok((last, name));
         }
         let (dir, real) = match self.resolve(parent) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_dirs(parent)?,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_dirs(parent, path)?,
             result => result.map_err(|errno| failed(path, errno))?,
         };
         self.keep_time(&real, &dir)?;
@@ -90,9 +94,9 @@ impl Unpacker<'_> {
         }
     }
 
-    /// As [`Unpacker::resolve`], and what is missing is made.
-    fn make_dirs(&mut self, path: &[u8]) -> Result<(DirFd, Vec<u8>)> {
-        let fail = |errno| failed(path, errno);
+    /// As [`Unpacker::resolve`], for an entry, and what is missing is made.
+    fn make_dirs(&mut self, path: &[u8], entry: &[u8]) -> Result<(DirFd, Vec<u8>)> {
+        let fail = |errno| failed(entry, errno);
         let mut dir = self.root.try_clone().map_err(fail)?;
         let mut real = Vec::new();
         for part in path.split(|&b| b == b'/') {

@@ -21,7 +21,7 @@ use crate::store::digest::{Digest, Hashing};
 use crate::store::driver::open;
 use crate::store::error::{Error, Kind, OrAt, Result};
 use crate::store::id::Id;
-use crate::store::recipe::cannot_write;
+use crate::store::recipe::{cannot_write, of_pipe};
 use crate::store::remarks::Remarks;
 use crate::store::staging::is_there;
 use crate::store::tar::write::TarWriter;
@@ -279,9 +279,8 @@ impl Store {
             });
             let applied = apply(&open(dir)?, TreeForm::Whole, Box::new(reader), &options);
             let crashed = |_| Err(Error::new(Kind::Other, "a thread panicked"));
-            // If it failed, that is why the other end did.
-            let mut remarks = export.join().unwrap_or_else(crashed)?;
-            remarks.add(applied?.remarks);
+            let (mut remarks, applied) = of_pipe(export.join().unwrap_or_else(crashed), applied)?;
+            remarks.add(applied.remarks);
             Ok(remarks)
         })
     }

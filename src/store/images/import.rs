@@ -20,6 +20,7 @@ use crate::store::lock::Lock;
 use crate::store::merged::{Marked, Stack};
 use crate::store::meta::{DriverKind, LayerMeta};
 use crate::store::names::Named;
+use crate::store::recipe::of_pipe;
 use crate::store::remarks::Remarks;
 use crate::store::transfer::{Unpacking, source};
 
@@ -315,9 +316,9 @@ impl Import<'_> {
             });
             let layer = self.layer(Box::new(reader), Expected::default());
             let crashed = |_| Err(Error::new(Kind::Other, "a thread panicked"));
-            // If it failed, that is why the other end did.
-            self.remarks.add(export.join().unwrap_or_else(crashed)?);
-            layer
+            let (remarks, layer) = of_pipe(export.join().unwrap_or_else(crashed), layer)?;
+            self.remarks.add(remarks);
+            Ok(layer)
         })
     }
 

@@ -55,7 +55,9 @@ impl<'a> Header<'a> {
     /// [`Kind::Corrupt`].
     pub fn parse(block: &'a [u8; BLOCK_BYTES]) -> Result<Header<'a>> {
         let header = Header(block);
-        let written = header.number(CHECKSUM, "checksum")?;
+        let no_tar = || corrupt("no tar header, or a damaged one (wrong checksum)");
+        let written = header.number(CHECKSUM, "checksum");
+        let written = written.map_err(|_| no_tar())?;
         let in_field = |i: usize| CHECKSUM.contains(&i);
         let value = |(i, b): (usize, &u8)| if in_field(i) { b' ' } else { *b };
         let sum: i64 = block.iter().enumerate().map(|e| i64::from(value(e))).sum();
@@ -63,7 +65,7 @@ impl<'a> Header<'a> {
         let signed = |e| i64::from(i8::from_ne_bytes([value(e)]));
         let signed_sum: i64 = block.iter().enumerate().map(signed).sum();
         if written != sum && written != signed_sum {
-            return Err(corrupt("no tar header, or a damaged one (wrong checksum)"));
+            return Err(no_tar());
         }
         Ok(header)
     }

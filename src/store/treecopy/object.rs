@@ -159,9 +159,7 @@ impl Job<'_> {
         match usize::try_from(stat.size) {
             Ok(size) if dense && size <= buffer.len() => {
                 let read = from.read_at(&mut buffer[..size], 0)?;
-                if to.write_at(&buffer[..read], 0)? < read {
-                    return Err(Errno::ENOSPC);
-                }
+                to.write_all_at(&buffer[..read], 0)?;
                 watch.done(stat.size, 0);
                 Ok(())
             }
