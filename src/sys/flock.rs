@@ -17,6 +17,28 @@ pub fn lock(file: &File) -> Result<()> {
     })?)
 }
 
+/// Whether somebody has locked the file. Who asks disturbs nobody else who asks.
+///
+/// # Errors
+/// As flock(2) says.
+pub fn is_locked(file: &File) -> Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared).map_err(Errno::from) {
+        Ok(()) => rustix::fs::flock(file, FlockOperation::Unlock)
+            .map(|()| false)
+            .map_err(Errno::from),
+        Err(Errno::EAGAIN) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Opens the file to others.
+///
+/// # Errors
+/// As flock(2) says.
+pub fn unlock(file: &File) -> Result<()> {
+    Ok(rustix::fs::flock(file, FlockOperation::Unlock)?)
+}
+
 /// Locks the file if nobody else does; says whether.
 ///
 /// # Errors

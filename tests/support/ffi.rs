@@ -20,6 +20,17 @@ pub fn unshare_mounts() -> io::Result<()> {
     }
 }
 
+/// Gives the calling thread, and those it starts later, a network namespace of its own.
+pub fn unshare_network() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNET changes nothing but which network new sockets of this thread belong to.
+    let done = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Makes these system calls fail with ENOSYS in the program, as on a kernel that does not know them (seccomp(2); root).
 pub fn without_syscalls(command: &mut Command, numbers: &[libc::c_long]) {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
+
+use super::dns;
 
 /// What was asked of plynet.
 #[derive(Debug, Parser)]
@@ -16,6 +18,17 @@ pub struct Order {
     /// What every verb takes.
     #[command(flatten)]
     pub globals: Globals,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Names: who answers them, and what
+    #[command(subcommand)]
+    Dns(dns::Verb),
 }
 
 /// Flags of every verb.

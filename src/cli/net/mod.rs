@@ -12,9 +12,10 @@ use super::failure::Failure;
 use crate::net::error::Error;
 
 pub mod args;
+pub mod dns;
 pub mod place;
 
-use args::Order;
+use args::{Order, Verb};
 
 /// The program: `args` with its own name first. By that name, or by the environment, it is something else: see the
 /// front ends.
@@ -37,9 +38,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn run(order: Order) -> Result<u8, Failure> {
-    let host = order.globals.host()?;
-    drop(host);
-    Ok(0)
+    match order.verb {
+        Verb::Dns(verb) => dns::run(&order.globals, verb),
+    }
 }
 
 impl From<Error> for Failure {

@@ -41,7 +41,8 @@ pub struct Catalog {
 #[derive(Debug)]
 struct Live {
     network: Network,
-    attachments: BTreeMap<String, Attachment>,
+    /// By file. In flight there is none: it cannot be reached yet.
+    attachments: BTreeMap<String, Option<Member>>,
     zone: Option<Zone>,
 }
 
@@ -77,13 +78,14 @@ impl Catalog {
         Ok(())
     }
 
-    /// Follows what has changed.
+    /// Follows what has changed, and says whether anything has.
     ///
     /// # Errors
     /// As [`Catalog::reload`].
-    pub fn update(&mut self) -> Result<()> {
+    pub fn update(&mut self) -> Result<bool> {
         let mut changes = Vec::new();
         self.inotify.take(|change| changes.push(change));
+        let changed = !changes.is_empty();
         for change in changes {
             match change {
                 Change::Lost => self.reload()?,
@@ -96,7 +98,7 @@ impl Catalog {
                 },
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Addresses to listen on, each with its network: those of networks that somebody uses.
@@ -111,14 +113,6 @@ impl Catalog {
         })
     }
 
-    /// How many containers have a name.
-    pub fn containers(&self) -> usize {
-        self.networks
-            .values()
-            .map(|live| live.attachments.len())
-            .sum()
-    }
-
     /// What a network knows by name.
     pub fn zone(&mut self, network: &str) -> Option<&Zone> {
         let live = self.networks.get_mut(network)?;
@@ -127,7 +121,7 @@ impl Catalog {
             attachments,
             zone,
         } = live;
-        Some(zone.get_or_insert_with(|| zone_of(network, attachments.values())))
+        Some(zone.get_or_insert_with(|| zone_of(network, attachments)))
     }
 
     /// Where a network asks for other names; none: where the host does.
@@ -177,7 +171,10 @@ impl Catalog {
             return;
         }
         match found(&self.layout.attachments(network).join(file)) {
-            Some(attachment) => drop(live.attachments.insert(file.to_string(), attachment)),
+            Some(attachment) => {
+                let member = member_of(attachment);
+                live.attachments.insert(file.to_string(), member);
+            }
             None => drop(live.attachments.remove(file)),
         }
         live.zone = None;
@@ -198,20 +195,23 @@ fn found<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     })
 }
 
-fn zone_of<'a>(network: &Network, attachments: impl Iterator<Item = &'a Attachment>) -> Zone {
+fn zone_of(network: &Network, attachments: &BTreeMap<String, Option<Member>>) -> Zone {
     let subnets = network.subnets.iter().map(|subnet| subnet.range).collect();
     let mut zone = Zone::new(&network.name, subnets, network.internal);
-    // In flight, a container cannot be reached yet.
-    for attachment in attachments.filter(|attachment| attachment.done) {
-        zone.add(&Member {
-            name: attachment.name.clone(),
-            aliases: attachment.aliases.clone(),
-            addresses: attachment
-                .addresses
-                .iter()
-                .map(|address| address.ip)
-                .collect(),
-        });
+    for member in attachments.values().flatten() {
+        zone.add(member);
     }
     zone
+}
+
+fn member_of(attachment: Attachment) -> Option<Member> {
+    attachment.done.then(|| Member {
+        name: attachment.name,
+        aliases: attachment.aliases,
+        addresses: attachment
+            .addresses
+            .iter()
+            .map(|address| address.ip)
+            .collect(),
+    })
 }

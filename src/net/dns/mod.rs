@@ -2,10 +2,12 @@
 //!
 //! Read [`zone`] first (PURE: what a network knows by name), then [`message`] (PURE: bytes in, bytes out), then
 //! [`server`], the one thread that does it all: [`catalog`] tells it who is there, [`streams`] are its clients by TCP,
-//! [`upstream`] asks other servers.
+//! [`upstream`] asks other servers. [`life`] is when it runs.
 
 pub mod catalog;
+pub mod client;
 mod frame;
+pub mod life;
 pub mod message;
 pub mod resolv;
 pub mod server;

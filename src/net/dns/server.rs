@@ -109,7 +109,7 @@ impl Server {
         Ok(())
     }
 
-    /// Reads all again, for the last look before the end.
+    /// Reads everything again, for a last look before the end.
     ///
     /// # Errors
     /// As [`Catalog::reload`].
@@ -127,21 +127,27 @@ impl Server {
     fn dispatch(&mut self, token: u64) -> Result<()> {
         let number = token & mark::NUMBER;
         match token & !mark::NUMBER {
-            mark::CATALOG => {
-                self.catalog.update()?;
-                self.settle();
-            }
-            mark::DATAGRAMS => self.answer_datagrams(number),
+            mark::CATALOG => self.follow()?,
+            mark::DATAGRAMS => self.answer_datagrams(number)?,
             mark::LISTENER => self.accept(number),
             mark::STREAM => {
                 if let Some((slot, request)) = self.streams.ready(&self.epoll, number) {
-                    self.answer_stream(slot, &request);
+                    self.answer_stream(slot, &request)?;
                 }
             }
             _ => {
                 let done = self.upstream.ready(&self.epoll, number);
                 done.into_iter().for_each(|done| self.finish(done));
             }
+        }
+        Ok(())
+    }
+
+    /// Looks at what has changed. Done for each request, as it costs next to nothing: an answer knows all that happened
+    /// before its question was asked.
+    fn follow(&mut self) -> Result<()> {
+        if self.catalog.update()? {
+            self.settle();
         }
         Ok(())
     }
@@ -212,33 +218,41 @@ impl Server {
 
     // --- requests ----------------------------------------------------------------------------------------------------
 
-    fn answer_datagrams(&mut self, number: u64) {
+    fn answer_datagrams(&mut self, number: u64) -> Result<()> {
         let Some(slot) = self.seats.at(number) else {
-            return;
+            return Ok(());
         };
         let mut buffer = [0; DATAGRAM_MAX];
         for _ in 0..DATAGRAMS_AT_ONCE {
             let Some(seat) = self.seats.get_mut(slot) else {
-                return;
+                break;
             };
             let (length, peer) = match seat.datagrams.recv_from(&mut buffer) {
                 Ok(received) => received,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 // Nothing more, or nothing to be done about it.
-                Err(_) => return,
+                Err(_) => break,
             };
-            let bytes = &buffer[..length];
-            let Some(zone) = self.catalog.zone(&seat.network) else {
-                return;
-            };
-            self.turn = self.turn.wrapping_add(1);
-            match message::respond(bytes, Transport::Udp, zone, self.turn, &mut self.out) {
-                Verdict::Silence => {}
-                // A reply that cannot be sent is one that is lost: the client asks again.
-                Verdict::Reply => drop(seat.datagrams.send_to(&self.out, peer)),
-                Verdict::Forward(request) => {
-                    self.forward(slot, *request, bytes, Client::Datagram(slot, peer));
-                }
+            self.follow()?;
+            self.answer_datagram(slot, &buffer[..length], peer);
+        }
+        Ok(())
+    }
+
+    fn answer_datagram(&mut self, slot: Slot, bytes: &[u8], peer: SocketAddr) {
+        let Some(seat) = self.seats.get_mut(slot) else {
+            return;
+        };
+        let Some(zone) = self.catalog.zone(&seat.network) else {
+            return;
+        };
+        self.turn = self.turn.wrapping_add(1);
+        match message::respond(bytes, Transport::Udp, zone, self.turn, &mut self.out) {
+            Verdict::Silence => {}
+            // A reply that cannot be sent is one that is lost: the client asks again.
+            Verdict::Reply => drop(seat.datagrams.send_to(&self.out, peer)),
+            Verdict::Forward(request) => {
+                self.forward(slot, *request, bytes, Client::Datagram(slot, peer));
             }
         }
     }
@@ -253,14 +267,16 @@ impl Server {
         }
     }
 
-    fn answer_stream(&mut self, slot: Slot, bytes: &[u8]) {
+    fn answer_stream(&mut self, slot: Slot, bytes: &[u8]) -> Result<()> {
+        self.follow()?;
         let Some(stream) = self.streams.get(slot) else {
-            return;
+            return Ok(());
         };
         let (seat, client) = (stream.seat, Client::Stream(slot, stream.peer));
-        let network = self.seats.get_mut(seat).map(|seat| seat.network.clone());
-        let Some(zone) = network.and_then(|network| self.catalog.zone(&network)) else {
-            return self.streams.reply(&self.epoll, slot, &[]);
+        let network = self.seats.get_mut(seat).map(|seat| seat.network.as_str());
+        let Some(zone) = network.and_then(|network| self.catalog.zone(network)) else {
+            self.streams.reply(&self.epoll, slot, &[]);
+            return Ok(());
         };
         self.turn = self.turn.wrapping_add(1);
         match message::respond(bytes, Transport::Tcp, zone, self.turn, &mut self.out) {
@@ -268,6 +284,7 @@ impl Server {
             Verdict::Reply => self.streams.reply(&self.epoll, slot, &self.out),
             Verdict::Forward(request) => self.forward(seat, *request, bytes, client),
         }
+        Ok(())
     }
 
     // --- other servers -----------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 //! PURE: what one network knows by name. Names, aliases and services, and the way back from an address.
 //!
-//! A name is known alone, in each of the zone's domains, and as `NAME.NETWORK`, in any case. Several containers under one alias are a
-//! service: all their addresses, beginning with another one at each answer. Whatever belongs to the network and is
-//! not known does not exist (NXDOMAIN), and everything else is somebody else's to answer.
+//! A name is known alone, in each of the zone's domains, and as `NAME.NETWORK`, in any case. Several containers under
+//! one alias are a service: all their addresses, beginning with another one at each answer. Whatever belongs to the
+//! network and is not known does not exist (NXDOMAIN), and everything else is somebody else's to answer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,0 +1,175 @@
+//! When the responder runs: from the first container on a network with names to the last.
+//!
+//! It holds a lock for as long as it lives, so whoever asks knows at once whether it lives, and a killed one is started
+//! anew by the next call of any verb. Two locks in `dns/`:
+//!
+//! - `alive`: held by the responder; its process id is in the file;
+//! - `deciding`: held by who starts one, and by a responder that wants to end. It first gives `alive` back and then
+//!   looks whether it is needed: an attach writes its intent before it asks who lives, so either it finds nobody alive,
+//!   or the responder finds the intent.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::catalog::Catalog;
+use super::client;
+use super::resolv::Resolv;
+use super::server::Server;
+use super::zone::DOMAIN;
+use crate::net::error::{Error, Kind, OrAt, Result};
+use crate::net::layout::Layout;
+use crate::sys::flock;
+use crate::sys::process;
+
+/// The host's own resolvers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Who asks whether a responder lives holds its lock for some microseconds; a new one tries so often.
+const LOCK_TRIES: u32 = 100;
+/// The pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// How to start a responder.
+#[derive(Clone, Debug)]
+pub struct Starter {
+    /// The program, which understands `--root DIR --run DIR dns serve` and returns when names are served.
+    pub program: PathBuf,
+}
+
+impl Starter {
+    /// Starts a responder unless one lives. With `first`, gateways on which there was none to ask before, it returns
+    /// when names are answered on them.
+    ///
+    /// # Errors
+    /// When it does not start: its own words.
+    pub fn ensure(&self, layout: &Layout, first: &[IpAddr]) -> Result<()> {
+        if alive(layout)?.is_none() {
+            let _deciding = lock(layout, "deciding")?;
+            if alive(layout)?.is_none() {
+                return self.start(layout);
+            }
+        }
+        first
+            .iter()
+            .try_for_each(|gateway| client::wait_for(*gateway, DOMAIN))
+    }
+
+    fn start(&self, layout: &Layout) -> Result<()> {
+        let mut command = process::program(&self.program);
+        command
+            .arg("--root")
+            .arg(layout.root())
+            .arg("--run")
+            .arg(layout.run());
+        // Nothing of a front end's environment, such as CNI_COMMAND.
+        command.args(["dns", "serve"]).env_clear();
+        let said = command.stdin(std::process::Stdio::null()).output();
+        let said = said.or_at("DNS responder", &self.program)?;
+        if said.status.success() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&said.stderr);
+        let words = words
+            .trim()
+            .trim_start_matches("plynet: ")
+            .replace('\n', " ");
+        Err(Error::new(Kind::Other, format!("DNS responder: {words}")))
+    }
+}
+
+/// The process id of the living responder.
+///
+/// # Errors
+/// When its lock cannot be looked at.
+pub fn alive(layout: &Layout) -> Result<Option<u32>> {
+    let path = layout.dns().join("alive");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.or_at("lock", &path)?,
+    };
+    if !flock::is_locked(&file).or_at("lock", &path)? {
+        return Ok(None);
+    }
+    let text = std::io::read_to_string(file).or_at("lock", &path)?;
+    // It writes its number just after locking.
+    Ok(Some(text.trim().parse().unwrap_or(0)))
+}
+
+/// A responder that is not serving yet.
+#[derive(Debug)]
+pub struct Responder {
+    layout: Layout,
+    alive: File,
+    server: Server,
+}
+
+impl Responder {
+    /// Listens already. To be called in the process that is to serve.
+    ///
+    /// # Errors
+    /// A conflict when another one lives.
+    pub fn new(layout: Layout) -> Result<Responder> {
+        let alive = become_alive(&layout)?;
+        let catalog = Catalog::open(layout.clone())?;
+        let server = Server::new(catalog, Resolv::new(RESOLV_CONF.into()))?;
+        Ok(Responder {
+            layout,
+            alive,
+            server,
+        })
+    }
+
+    /// Serves until nobody needs it.
+    ///
+    /// # Errors
+    /// When the kernel does not let it.
+    pub fn serve(mut self) -> Result<()> {
+        let path = self.layout.dns().join("alive");
+        loop {
+            self.server.run()?;
+            let _deciding = lock(&self.layout, "deciding")?;
+            flock::unlock(&self.alive).or_at("lock", &path)?;
+            self.server.refresh()?;
+            if !self.server.is_used() {
+                return Ok(());
+            }
+            flock::lock(&self.alive).or_at("lock", &path)?;
+        }
+    }
+}
+
+fn become_alive(layout: &Layout) -> Result<File> {
+    let (path, mut file) = open(layout, "alive")?;
+    for _ in 0..LOCK_TRIES {
+        if flock::try_lock(&file).or_at("lock", &path)? {
+            file.set_len(0).or_at("lock", &path)?;
+            writeln!(file, "{}", std::process::id()).or_at("lock", &path)?;
+            return Ok(file);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    let who = alive(layout)?.unwrap_or(0);
+    Err(Error::conflict(format!(
+        "names are served already, by process {who}"
+    )))
+}
+
+fn lock(layout: &Layout, name: &str) -> Result<File> {
+    let (path, file) = open(layout, name)?;
+    flock::lock(&file).or_at("lock", &path)?;
+    Ok(file)
+}
+
+fn open(layout: &Layout, name: &str) -> Result<(PathBuf, File)> {
+    let dir = layout.dns();
+    std::fs::create_dir_all(&dir).or_at("directory", &dir)?;
+    let path: &Path = &dir.join(name);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
+    Ok((path.to_path_buf(), file.or_at("lock", path)?))
+}
