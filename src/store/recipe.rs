@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `R` length bytes | these bytes |
 //! | `F` size length path | the data of the next file, which is so big and is there in the layer |
+//! | `S` size count (offset length)... length path | the same of a file with holes: only these stretches are in the archive |
 //! | `E` | the end |
 //!
 //! Lengths and sizes are eight bytes, little endian.
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Error, Kind, OrAt, Result};
 use super::tar::read::shown;
+use super::tar::sparse::{Sparse, Stretch};
 use super::watch::{Watch, tell};
 use crate::sys::at::{At, OpenMode};
 use crate::sys::dir::{DirFd, RenameMode};
@@ -127,6 +129,27 @@ impl Recorder {
         finished.or_at("cannot write", &path)
     }
 
+    /// The same of a file with holes.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn sparse_file(&mut self, path: &[u8], sparse: &Sparse) -> Result<u64> {
+        self.flush_raw()?;
+        let mut record = b"S".to_vec();
+        let mut put = |number: u64| record.extend_from_slice(&number.to_le_bytes());
+        put(sparse.size);
+        put(sparse.stretches.len() as u64);
+        for stretch in &sparse.stretches {
+            put(stretch.offset);
+            put(stretch.len);
+        }
+        put(path.len() as u64);
+        record.extend_from_slice(path);
+        self.write(&record)?;
+        self.files += 1;
+        Ok(self.files - 1)
+    }
+
     fn flush_raw(&mut self) -> Result<()> {
         if self.raw.is_empty() {
             return Ok(());
@@ -178,7 +201,20 @@ pub fn replay(meta: &Path, tree: &DirFd, sink: &mut dyn Write, watch: &dyn Watch
                 let place = sized(&mut recipe).map_err(|e| damaged(&e))?;
                 let lost = meta.join(LOST).join(number.to_string());
                 tell(watch, size, 1)?;
-                copy_file(&lost, tree, &place, size, sink)?;
+                let all = Stretch {
+                    offset: 0,
+                    len: size,
+                };
+                copy_file(&lost, tree, &place, size, &[all], sink)?;
+                number += 1;
+            }
+            [b'S'] => {
+                let size = length(&mut recipe).map_err(|e| damaged(&e))?;
+                let stretches = stretches(&mut recipe).map_err(|e| damaged(&e))?;
+                let place = sized(&mut recipe).map_err(|e| damaged(&e))?;
+                let lost = meta.join(LOST).join(number.to_string());
+                tell(watch, stretches.iter().map(|s| s.len).sum(), 1)?;
+                copy_file(&lost, tree, &place, size, &stretches, sink)?;
                 number += 1;
             }
             [b'E'] => return Ok(()),
@@ -193,6 +229,15 @@ fn length(recipe: &mut impl Read) -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+fn stretches(recipe: &mut impl Read) -> io::Result<Vec<Stretch>> {
+    let mut stretches = Vec::new();
+    for _ in 0..length(recipe)? {
+        let (offset, len) = (length(recipe)?, length(recipe)?);
+        stretches.push(Stretch { offset, len });
+    }
+    Ok(stretches)
+}
+
 fn sized(recipe: &mut impl Read) -> io::Result<Vec<u8>> {
     let length = length(recipe)?;
     if length > RECORD_BYTES_MAX {
@@ -204,12 +249,13 @@ fn sized(recipe: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes the data of one file, which is exactly `size` bytes.
+/// Writes these stretches of one file, which is exactly `size` bytes.
 fn copy_file(
     lost: &Path,
     tree: &DirFd,
     path: &[u8],
     size: u64,
+    stretches: &[Stretch],
     sink: &mut dyn Write,
 ) -> Result<()> {
     let damaged = |why: &dyn std::fmt::Display| {
@@ -223,19 +269,26 @@ fn copy_file(
         result => result,
     };
     let file = file.map_err(|errno| damaged(&errno))?;
-    let mut buffer = vec![0; PIECE_BYTES];
-    let mut offset = 0;
-    loop {
-        let got = file.read_at(&mut buffer, offset).map_err(|e| damaged(&e))?;
-        offset += got as u64;
-        if offset > size || (got == 0 && offset < size) {
-            return Err(damaged(&"its size is not what it was"));
-        }
-        if got == 0 {
-            return Ok(());
-        }
-        sink.write_all(&buffer[..got]).map_err(cannot_write)?;
+    let resized = || damaged(&"its size is not what it was");
+    if file.stat().map_err(|e| damaged(&e))?.size != size {
+        return Err(resized());
     }
+    let mut buffer = vec![0; PIECE_BYTES];
+    for &Stretch { offset, len } in stretches {
+        let mut done = 0;
+        while done < len {
+            let most = usize::try_from(len - done).unwrap_or(usize::MAX);
+            let piece = &mut buffer[..most.min(PIECE_BYTES)];
+            let got = file.read_at(piece, offset.saturating_add(done));
+            let got = got.map_err(|e| damaged(&e))?;
+            if got == 0 {
+                return Err(resized());
+            }
+            sink.write_all(&buffer[..got]).map_err(cannot_write)?;
+            done += got as u64;
+        }
+    }
+    Ok(())
 }
 
 fn copy_aside(dir: &DirFd, name: &Name, place: &DirFd, to: &Name) -> Result<(), Errno> {

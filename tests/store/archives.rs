@@ -240,3 +240,54 @@ fn devices_and_capabilities_of_root_survive() {
         });
     }
 }
+
+/// `tar -S`, in all of its forms: holes stay holes, and the archive comes back byte for byte.
+#[test]
+fn files_with_holes_in_every_form_of_gnu_tar() {
+    each("files_with_holes", |shop| {
+        let script = "truncate -s 40M all-hole; truncate -s 8M end; echo x | dd of=end bs=1 seek=8388600 conv=notrunc 2> log
+                      echo start > start; truncate -s 6M start; : > empty; echo plain > plain; mkdir d
+                      for i in $(seq 0 60); do echo $i | dd of=d/many bs=64k seek=$i conv=notrunc 2> log; done; rm log";
+        let dir = shop.dir("tree", script);
+        let forms = [
+            "--format=gnu",
+            "--format=oldgnu",
+            "--format=pax --sparse-version=0.0",
+            "--format=pax --sparse-version=0.1",
+            "--format=pax --sparse-version=1.0",
+        ];
+        for (i, form) in forms.iter().enumerate() {
+            shop.sh(&format!("tar {form} -S -C {dir} -cf s{i}.tar ."));
+            let tar = shop.place.at(&format!("files/s{i}.tar"));
+            let bytes = fs::read(&tar).unwrap();
+            assert!(bytes.len() < 1 << 20, "{form}: GNU tar found no holes");
+            let tar = tar.to_str().unwrap();
+            let layer = shop.ok(&["layer", "create", "--from-tar", tar]);
+            let tree = shop.root().join(shop.driver).join(&layer).join("root");
+            let compared = shop.sh(&format!(
+                "diff -r {dir} {} && du -sk {0} | cut -f1",
+                tree.display()
+            ));
+            let disk: u64 = compared.trim().parse().unwrap();
+            assert!(disk < 5 << 10, "{form}: {disk} KiB on disk");
+            assert!(diff(shop, &["layer", "diff", &layer]) == bytes, "{form}");
+            let apparent = [
+                "layer",
+                "create",
+                "--from-tar",
+                tar,
+                "--max-unpacked",
+                "30M",
+            ];
+            shop.refused(7, &["--max-unpacked"], &apparent);
+            // Cut anywhere in it, also in the map.
+            for cut in [600, 1100, 1600, 2100, bytes.len() / 2] {
+                let half = shop.place.at("files/half.tar");
+                fs::write(&half, &bytes[..cut]).unwrap();
+                let half = half.to_str().unwrap();
+                shop.refused(7, &["archive"], &["layer", "create", "--from-tar", half]);
+            }
+        }
+        shop.is_clean();
+    });
+}

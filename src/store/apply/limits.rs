@@ -45,6 +45,7 @@ pub(super) struct Meter {
     limits: Limits,
     pub entries: u64,
     pub bytes: u64,
+    holes: u64,
     looked_at: u64,
     root: DirFd,
 }
@@ -56,6 +57,7 @@ impl Meter {
             limits,
             entries: 0,
             bytes: 0,
+            holes: 0,
             looked_at: 0,
             root,
         };
@@ -79,11 +81,7 @@ impl Meter {
     /// So many more bytes came out of `packed` bytes in all.
     pub(super) fn data(&mut self, bytes: usize, packed: u64) -> Result<()> {
         self.bytes += bytes as u64;
-        if self.bytes > self.limits.bytes {
-            let most = self.limits.bytes;
-            let text = format!("unpacks to more than {most} bytes (--max-unpacked)");
-            return Err(Error::new(Kind::Corrupt, text));
-        }
+        self.check_bytes()?;
         if self.bytes > RATIO_FREE_BYTES && self.bytes / RATIO_MAX > packed {
             let text = format!("unpacks to more than {RATIO_MAX} times its size");
             return Err(Error::new(Kind::Corrupt, text));
@@ -91,6 +89,21 @@ impl Meter {
         if self.bytes - self.looked_at > LOOK_BYTES {
             self.looked_at = self.bytes;
             self.check_space()?;
+        }
+        Ok(())
+    }
+
+    /// So many more bytes are holes: they cost nothing here.
+    pub(super) fn holes(&mut self, bytes: u64) -> Result<()> {
+        self.holes = self.holes.saturating_add(bytes);
+        self.check_bytes()
+    }
+
+    fn check_bytes(&self) -> Result<()> {
+        if self.bytes.saturating_add(self.holes) > self.limits.bytes {
+            let most = self.limits.bytes;
+            let text = format!("unpacks to more than {most} bytes (--max-unpacked)");
+            return Err(Error::new(Kind::Corrupt, text));
         }
         Ok(())
     }

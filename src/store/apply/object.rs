@@ -7,7 +7,8 @@ use super::{Devices, Made, TreeForm, Unpacker, failed, refused};
 use crate::layer::mark::is_whiteout_device;
 use crate::store::blob::BlobReader;
 use crate::store::error::{Error, Kind, Result};
-use crate::store::tar::read::TarReader;
+use crate::store::tar::read::{TarReader, shown};
+use crate::store::tar::sparse::Sparse;
 use crate::store::tar::{Entry, EntryKind};
 use crate::store::watch::tell;
 use crate::sys::at::{At, OpenMode, SetTime};
@@ -17,6 +18,11 @@ use crate::sys::file::FileFd;
 use crate::sys::name::Name;
 use crate::sys::resolve::split_last;
 use crate::sys::stat::{FileType, Rdev};
+
+/// The reader has checked the sizes: this cannot be.
+fn refused_data(real: &[u8]) -> Error {
+    Error::new(Kind::Corrupt, format!("{}: too little data", shown(real)))
+}
 
 type Archive<'b> = TarReader<BlobReader<'b>>;
 
@@ -131,11 +137,18 @@ impl Unpacker<'_> {
             return Err(failed(real, Errno::EISDIR));
         };
         if entry.size > 0 {
+            let sparse = archive.sparse().cloned();
             if let Some(recipe) = &mut self.recipe {
-                let number = recipe.file(real, entry.size)?;
+                let number = match &sparse {
+                    Some(sparse) => recipe.sparse_file(real, sparse)?,
+                    None => recipe.file(real, entry.size)?,
+                };
                 self.made.insert(real.to_vec(), Made::File(number));
             }
-            self.data(&file, real, archive)?;
+            match sparse {
+                Some(sparse) => self.sparse_data(&file, real, &sparse, archive)?,
+                None => self.data(&file, real, (0, entry.size), archive)?,
+            }
         }
         self.attributes(
             At::child(&place.dir, name),
@@ -146,12 +159,37 @@ impl Unpacker<'_> {
         file.set_times(time, time).map_err(|e| failed(real, e))
     }
 
-    fn data(&mut self, file: &FileFd, real: &[u8], archive: &mut Archive<'_>) -> Result<()> {
-        let mut offset = 0;
-        loop {
-            let got = archive.read_data(&mut self.buffer)?;
+    /// The data of a file with holes. These count as unpacked: whoever copies the file elsewhere may have to write them.
+    fn sparse_data(
+        &mut self,
+        file: &FileFd,
+        real: &[u8],
+        sparse: &Sparse,
+        archive: &mut Archive<'_>,
+    ) -> Result<()> {
+        let data: u64 = sparse.stretches.iter().map(|stretch| stretch.len).sum();
+        self.meter.holes(sparse.size - data)?;
+        for stretch in &sparse.stretches {
+            self.data(file, real, (stretch.offset, stretch.len), archive)?;
+        }
+        file.truncate(sparse.size).map_err(|e| failed(real, e))
+    }
+
+    /// The next `len` bytes of data, to be written at `offset`.
+    fn data(
+        &mut self,
+        file: &FileFd,
+        real: &[u8],
+        (mut offset, len): (u64, u64),
+        archive: &mut Archive<'_>,
+    ) -> Result<()> {
+        let end = offset + len;
+        while offset < end {
+            let most = usize::try_from(end - offset).unwrap_or(usize::MAX);
+            let most = most.min(self.buffer.len());
+            let got = archive.read_data(&mut self.buffer[..most])?;
             if got == 0 {
-                return Ok(());
+                return Err(refused_data(real));
             }
             self.meter.data(got, archive.source().packed_bytes())?;
             tell(self.options.watch, got as u64, 0)?;
@@ -159,6 +197,7 @@ impl Unpacker<'_> {
             written.map_err(|e| failed(real, e))?;
             offset += got as u64;
         }
+        Ok(())
     }
 
     fn hard_link(&mut self, entry: &Entry, place: &Place, name: &Name, real: &[u8]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! One header block: 512 bytes of fixed fields.
 
+use super::sparse::push;
 use super::{BLOCK_BYTES, Entry, EntryKind};
 use crate::store::error::{Error, Kind, Result};
 use crate::sys::stat::{Rdev, Time};
@@ -20,6 +21,14 @@ const MAGIC: Field = 257..265;
 const DEV_MAJOR: Field = 329..337;
 const DEV_MINOR: Field = 337..345;
 const PREFIX: Field = 345..500;
+
+/// In a header of type `S`, instead of a prefix: the map of a file with holes, and its size.
+const MAP_START: usize = 386;
+const MAP_NUMBER_BYTES: usize = 12;
+/// Numbers of the map in such a header, and in a block after it.
+const MAP_IN_HEADER: usize = 8;
+const MAP_IN_BLOCK: usize = 42;
+const REAL_SIZE: Field = 483..495;
 
 /// Longest name and link target that fit.
 pub const NAME_BYTES_MAX: usize = 100;
@@ -43,6 +52,8 @@ pub enum Type {
     LongLink,
     /// The label of the archive (GNU): no object.
     Label,
+    /// A file with holes, whose map begins in the header (GNU).
+    Sparse,
 }
 
 /// A header block that was checked.
@@ -73,7 +84,7 @@ impl<'a> Header<'a> {
     /// The type.
     ///
     /// # Errors
-    /// [`Kind::Unsupported`] for sparse files, [`Kind::Corrupt`] for what nobody knows.
+    /// [`Kind::Corrupt`] for what nobody knows.
     pub fn kind(&self) -> Result<Type> {
         Ok(match self.0[TYPE] {
             0 | b'0' | b'7' => Type::Object(EntryKind::File),
@@ -88,7 +99,7 @@ impl<'a> Header<'a> {
             b'L' => Type::LongName,
             b'K' => Type::LongLink,
             b'V' => Type::Label,
-            b'S' => return Err(sparse()),
+            b'S' => Type::Sparse,
             other => {
                 let what = format!("unknown type of entry '{}'", other.escape_ascii());
                 return Err(corrupt(what));
@@ -109,6 +120,18 @@ impl<'a> Header<'a> {
     pub fn size(&self) -> Result<u64> {
         let size = self.number(SIZE, "size")?;
         u64::try_from(size).map_err(|_| corrupt("a negative size"))
+    }
+
+    /// Of a file with holes: its size with these, the beginning of its map, and whether more of it follows.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`].
+    pub fn sparse(&self) -> Result<(u64, Vec<u64>, bool)> {
+        let mut numbers = Vec::new();
+        let more = map_numbers(self.0, MAP_START, MAP_IN_HEADER, &mut numbers)?;
+        let size = u64::try_from(self.number(REAL_SIZE, "size")?);
+        let size = size.map_err(|_| corrupt("a negative size"))?;
+        Ok((size, numbers, more))
     }
 
     /// The object it describes.
@@ -163,25 +186,54 @@ impl<'a> Header<'a> {
 
     /// A number: octal digits, or big-endian two's complement after a byte with its high bit set.
     fn number(&self, field: Field, what: &str) -> Result<i64> {
-        let bytes = &self.0[field];
-        if bytes[0] & 0x80 != 0 {
-            return binary(bytes).ok_or_else(|| corrupt(format!("{what} is out of range")));
-        }
-        let is_filler = |b: &u8| matches!(b, b' ' | 0);
-        let start = bytes
-            .iter()
-            .position(|b| !is_filler(b))
-            .unwrap_or(bytes.len());
-        let digits = bytes[start..].split(is_filler).next().unwrap_or_default();
-        let mut number: i64 = 0;
-        for digit in digits {
-            match digit {
-                b'0'..=b'7' => number = number << 3 | i64::from(digit - b'0'),
-                _ => return Err(corrupt(format!("{what} is no number"))),
-            }
-        }
-        Ok(number)
+        parse_number(&self.0[field], what)
     }
+}
+
+fn parse_number(bytes: &[u8], what: &str) -> Result<i64> {
+    if bytes[0] & 0x80 != 0 {
+        return binary(bytes).ok_or_else(|| corrupt(format!("{what} is out of range")));
+    }
+    let is_filler = |b: &u8| matches!(b, b' ' | 0);
+    let start = bytes
+        .iter()
+        .position(|b| !is_filler(b))
+        .unwrap_or(bytes.len());
+    let digits = bytes[start..].split(is_filler).next().unwrap_or_default();
+    let mut number: i64 = 0;
+    for digit in digits {
+        match digit {
+            b'0'..=b'7' => number = number << 3 | i64::from(digit - b'0'),
+            _ => return Err(corrupt(format!("{what} is no number"))),
+        }
+    }
+    Ok(number)
+}
+
+/// A block that goes on with the map of a file with holes; says whether more of it follows.
+///
+/// # Errors
+/// [`Kind::Corrupt`].
+pub fn more_sparse(block: &[u8; BLOCK_BYTES], numbers: &mut Vec<u64>) -> Result<bool> {
+    map_numbers(block, 0, MAP_IN_BLOCK, numbers)
+}
+
+/// `count` numbers of twelve bytes from `start` on, and after them whether there are more. The map ends at an empty one.
+fn map_numbers(
+    block: &[u8; BLOCK_BYTES],
+    start: usize,
+    count: usize,
+    numbers: &mut Vec<u64>,
+) -> Result<bool> {
+    let end = start + count * MAP_NUMBER_BYTES;
+    for field in block[start..end].chunks_exact(MAP_NUMBER_BYTES) {
+        if field[0] == 0 {
+            break;
+        }
+        let number = u64::try_from(parse_number(field, "stretch")?);
+        push(numbers, number.map_err(|_| corrupt("a negative stretch"))?)?;
+    }
+    Ok(block[end] != 0)
 }
 
 fn binary(bytes: &[u8]) -> Option<i64> {
@@ -271,12 +323,4 @@ fn seal(block: &mut [u8; BLOCK_BYTES]) {
 /// A damaged archive.
 pub fn corrupt(text: impl std::fmt::Display) -> Error {
     Error::new(Kind::Corrupt, text)
-}
-
-/// A form of file that is not read.
-pub fn sparse() -> Error {
-    Error::new(
-        Kind::Unsupported,
-        "sparse files in archives are not supported",
-    )
 }

@@ -1,4 +1,4 @@
-//! The tar format: ustar headers, PAX records, and what GNU tar wrote before there were those.
+//! The tar format: ustar headers, PAX records, what GNU tar wrote before there were those, and its files with holes.
 //!
 //! Invariant: nothing here touches a filesystem, and nothing that is read is believed: numbers are checked, sizes
 //! have limits, names are bytes that mean nothing yet. Read [`Entry`], then `header` and `pax` (the codecs), `read`
@@ -9,6 +9,7 @@ use crate::sys::stat::{Rdev, Time};
 mod header;
 mod pax;
 pub mod read;
+pub mod sparse;
 pub mod write;
 
 /// The unit of an archive in bytes.
@@ -51,7 +52,7 @@ pub struct Entry {
     pub gid: u32,
     /// Last change of the data.
     pub mtime: Time,
-    /// Bytes of data.
+    /// Bytes of data; of a file with holes, these included.
     pub size: u64,
     /// Target of a link, any bytes.
     pub link: Vec<u8>,

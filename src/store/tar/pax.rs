@@ -1,21 +1,31 @@
 //! PAX records: `LENGTH KEY=VALUE\n`, for what a header block has no room for.
 
-use super::header::{LARGE_MAX, NAME_BYTES_MAX, SMALL_MAX, corrupt, sparse};
+use super::header::{LARGE_MAX, NAME_BYTES_MAX, SMALL_MAX, corrupt};
+use super::sparse::Records;
 use super::{Entry, EntryKind, XATTR_PREFIX};
 use crate::store::error::Result;
 use crate::sys::stat::Time;
 
-/// Takes records over into the object they describe. Also gives the size of its data, if they say one.
+/// Of records about holes.
+const SPARSE_PREFIX: &[u8] = b"GNU.sparse.";
+
+/// Takes records over into the object they describe. Gives those about holes, if there are any.
 ///
 /// # Errors
-/// [`crate::store::error::Kind::Corrupt`] for malformed ones, `Unsupported` for sparse files.
-pub fn apply(mut records: &[u8], entry: &mut Entry) -> Result<()> {
+/// [`crate::store::error::Kind::Corrupt`] for malformed ones.
+pub fn apply(mut records: &[u8], entry: &mut Entry) -> Result<Option<Records>> {
+    let mut sparse = None;
     while !records.is_empty() {
         let (key, value, rest) = split(records).ok_or_else(|| corrupt("a malformed PAX record"))?;
         records = rest;
-        take(key, value, entry)?;
+        match key.strip_prefix(SPARSE_PREFIX) {
+            Some(key) => sparse
+                .get_or_insert_with(Records::default)
+                .take(key, value)?,
+            None => take(key, value, entry)?,
+        }
     }
-    Ok(())
+    Ok(sparse)
 }
 
 /// The first record, and what follows it.
@@ -41,7 +51,6 @@ fn take(key: &[u8], value: &[u8], entry: &mut Entry) -> Result<()> {
         b"mtime" => {
             entry.mtime = time(value).ok_or_else(|| corrupt("time is no number"))?;
         }
-        _ if key.starts_with(b"GNU.sparse.") => return Err(sparse()),
         _ => {
             if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                 if name.is_empty() || name.contains(&0) {

@@ -5,7 +5,8 @@
 
 use std::io::{ErrorKind, Read};
 
-use super::header::{Header, Type, corrupt};
+use super::header::{Header, Type, corrupt, more_sparse};
+use super::sparse::{self, Records, Sparse};
 use super::{BLOCK_BYTES, Entry, EntryKind, padded, pax};
 use crate::store::error::{Error, Kind, Result};
 use crate::sys::errno::Errno;
@@ -21,6 +22,8 @@ pub struct TarReader<R> {
     /// Data of the entry that was not read yet.
     data_left: u64,
     padding_left: u64,
+    /// Of an entry with holes: what its data is.
+    sparse: Option<Sparse>,
     ended: Option<End>,
 }
 
@@ -49,6 +52,7 @@ impl<R: Read> TarReader<R> {
             raw: Vec::new(),
             data_left: 0,
             padding_left: 0,
+            sparse: None,
             ended: None,
         }
     }
@@ -71,6 +75,7 @@ impl<R: Read> TarReader<R> {
             let header = Header::parse(&block)?;
             match header.kind()? {
                 Type::Object(kind) => return self.object(&header, kind, extended).map(Some),
+                Type::Sparse => return self.old_sparse(&header, extended).map(Some),
                 Type::Pax => extended.records = self.extended(&header)?,
                 Type::LongName => extended.path = Some(text(self.extended(&header)?)),
                 Type::LongLink => extended.link = Some(text(self.extended(&header)?)),
@@ -93,14 +98,98 @@ impl<R: Read> TarReader<R> {
         if let Some(link) = extended.link {
             entry.link = link;
         }
-        pax::apply(&extended.records, &mut entry)
-            .map_err(|error| Error::new(error.kind, format!("{}: {error}", shown(&entry.path))))?;
+        let named = |path: &[u8], error: &Error| {
+            Error::new(error.kind, format!("{}: {error}", shown(path)))
+        };
+        let records = pax::apply(&extended.records, &mut entry);
+        let records = records.map_err(|error| named(&entry.path, &error))?;
         if header.is_old() && entry.path.ends_with(b"/") {
             (entry.kind, entry.size) = (EntryKind::Dir, 0);
         }
         self.data_left = entry.size;
         self.padding_left = padded(entry.size) - entry.size;
+        self.sparse = None;
+        if let Some(records) = records {
+            if let Some(name) = &records.name {
+                entry.path.clone_from(name);
+            }
+            let holes = self.holes(&entry, records);
+            holes.map_err(|error| named(&entry.path, &error))?;
+        }
+        if let Some(sparse) = &self.sparse {
+            entry.size = sparse.size;
+        }
         Ok(entry)
+    }
+
+    /// A file with holes of which PAX records tell.
+    fn holes(&mut self, entry: &Entry, mut records: Records) -> Result<()> {
+        if entry.kind != EntryKind::File {
+            return Err(corrupt("only files have holes"));
+        }
+        if records.map_is_data {
+            records.numbers = self.map_in_data()?;
+        }
+        let size = records
+            .size
+            .ok_or_else(|| corrupt("a sparse file without a size"))?;
+        self.sparse = Some(Sparse::new(size, &records.numbers, self.data_left)?);
+        Ok(())
+    }
+
+    /// The map in front of the data: lines of digits, the first one says how many stretches there are.
+    fn map_in_data(&mut self) -> Result<Vec<u64>> {
+        let (mut numbers, mut line) = (Vec::new(), Vec::new());
+        let mut wanted = None;
+        while wanted.is_none_or(|wanted| (numbers.len() as u64) < wanted) {
+            let mut block = [0; BLOCK_BYTES];
+            if self.read_data(&mut block)? < BLOCK_BYTES {
+                return Err(corrupt("the map of a sparse file has no end"));
+            }
+            self.raw.extend_from_slice(&block);
+            for byte in block {
+                if byte != b'\n' && line.len() <= sparse::DIGITS_MAX {
+                    line.push(byte);
+                    continue;
+                }
+                let number = sparse::number(&line)?;
+                line.clear();
+                match wanted {
+                    None => wanted = Some(number.saturating_mul(2)),
+                    Some(_) => sparse::push(&mut numbers, number)?,
+                }
+                if wanted.is_some_and(|wanted| numbers.len() as u64 == wanted) {
+                    // Zeros fill up the block.
+                    break;
+                }
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// A file with holes of the type that GNU tar has for them.
+    fn old_sparse(&mut self, header: &Header<'_>, extended: Extended) -> Result<Entry> {
+        let (size, mut numbers, mut more) = header.sparse()?;
+        while more {
+            let mut block = [0; BLOCK_BYTES];
+            if read_full(&mut self.source, &mut block)? < BLOCK_BYTES {
+                return Err(corrupt("the archive ends within the map of a sparse file"));
+            }
+            self.raw.extend_from_slice(&block);
+            more = more_sparse(&block, &mut numbers)?;
+        }
+        let mut entry = self.object(header, EntryKind::File, extended)?;
+        let sparse = Sparse::new(size, &numbers, self.data_left);
+        let named =
+            |error: Error| Error::new(error.kind, format!("{}: {error}", shown(&entry.path)));
+        self.sparse = Some(sparse.map_err(named)?);
+        entry.size = size;
+        Ok(entry)
+    }
+
+    /// Where the data of the entry belongs, if it has holes.
+    pub fn sparse(&self) -> Option<&Sparse> {
+        self.sparse.as_ref()
     }
 
     /// Reads data of the entry; 0 at its end.
