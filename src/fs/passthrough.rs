@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 use crate::sys::creds::Creds;
 use crate::sys::errno::Errno;
 
-/// Smaller files that are only read are cheaper in the page cache than with a backing file to register.
+/// Smaller upper files that are only read are cheaper in the page cache than with a backing file to register.
 const WORTHWHILE_BYTES: u64 = 128 * 1024;
 /// Rank of the lock of a shard: held across the one ioctl that registers a file, with no other lock.
 const RANK: u8 = 9;
@@ -117,10 +117,13 @@ impl Passthrough {
     }
 
     fn is_worthwhile(&self, opened: &Opened, write: bool) -> bool {
+        if opened.backing.lower {
+            // All mounts of a layer share the cache of its file then, whatever its size.
+            return self.read_only && opened.stat.size > 0;
+        }
         // Root's writes past us would take the set-id bits away that they may keep, see `register`.
         let plain = opened.stat.perm & SET_ID_BITS == 0;
-        let safe = !opened.backing.lower || self.read_only;
-        plain && safe && (write || opened.stat.size >= WORTHWHILE_BYTES)
+        plain && (write || opened.stat.size >= WORTHWHILE_BYTES)
     }
 
     fn register(

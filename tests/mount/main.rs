@@ -32,6 +32,7 @@ mod readdir;
 mod redirect;
 mod remove;
 mod rename;
+mod sharing;
 mod stress;
 mod userns;
 mod volatile;

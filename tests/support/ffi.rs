@@ -69,6 +69,9 @@ pub fn without_syscalls(command: &mut Command, numbers: &[libc::c_long]) {
     unsafe { command.pre_exec(install) };
 }
 
+/// Of the machines these tests run on.
+const PAGE_BYTES: usize = 4096;
+
 /// How a file is mapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mapping {
@@ -144,6 +147,18 @@ impl Map {
             .write(true)
             .open("/proc/self/mem")?;
         memory.write_all_at(data, self.start as u64)
+    }
+
+    /// How many of its pages are in memory, read by whomever.
+    pub fn resident(&self) -> io::Result<usize> {
+        let mut pages = vec![0_u8; self.len.div_ceil(PAGE_BYTES)];
+        // SAFETY: start and length are those of the live mapping, and the vector has a byte for each of its pages.
+        let done = unsafe { libc::mincore(self.start, self.len, pages.as_mut_ptr()) };
+        if done == 0 {
+            Ok(pages.iter().filter(|page| **page & 1 == 1).count())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Writes dirty pages back and waits for it.
