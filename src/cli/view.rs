@@ -49,6 +49,7 @@ pub fn filesystem(overlay: &Arc<Overlay>, options: &Options, flags: &MountFlags)
         timeout: options.timeout,
         acl: !options.noacl,
         passthrough: flags.passthrough.unwrap_or(true),
+        lower_passthrough: flags.lower_passthrough,
         noopen: flags.noopen.unwrap_or_else(process::is_rootless_root),
     };
     Adapter::new(Arc::clone(overlay), settings)

@@ -55,6 +55,8 @@ pub struct Settings {
     pub acl: bool,
     /// Let the kernel read and write layer files by itself where it may and where it pays.
     pub passthrough: bool,
+    /// Lower files as well, where they may be copied up while they are open.
+    pub lower_passthrough: bool,
     /// The kernel opens and closes files without telling.
     pub noopen: bool,
 }
@@ -175,8 +177,15 @@ impl Filesystem for Adapter {
             None => overlay.copies_data_for_attributes(node(ino)),
         };
         self.answer(long, move |fs| {
-            let file = fh.map(|fh| file(ino, fh));
-            fs.attr(run(|| fs.overlay.setattr(node(ino), set, file)), reply);
+            let set = || {
+                // Of what is cached under another id the kernel must know.
+                if size.is_some() {
+                    fs.check_told(ino)?;
+                }
+                let file = fh.map(|fh| file(ino, fh));
+                fs.overlay.setattr(node(ino), set, file)
+            };
+            fs.attr(run(set), reply);
         });
     }
 

@@ -2,9 +2,10 @@
 //! one inode has one I/O mode at a time.
 //!
 //! The kernel keeps one backing file per inode while any passthrough open lives, opens it again with the
-//! flags of each further open, and refuses an open of the other mode. So: a lower file of a writable
-//! mount is never passed through (a later write would go into it, overlay-semantics 22.8), and whichever
-//! mode the first open gets is that of all others until the last one is closed.
+//! flags of each further open, and refuses an open of the other mode. So whichever mode the first open gets is that of
+//! all others until the last one is closed. A lower file of a writable mount is passed through only with
+//! `lower_passthrough=on`: once it is copied up, opens want the upper file, and get it under another id, as another
+//! inode of the kernel's ([`Mode::Elsewhere`]); so no write is ever passed to a lower file (overlay-semantics 22.8).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub enum Mode {
     },
     /// By the kernel, from this file.
     Passthrough(Arc<BackingId>),
+    /// Not under this id: a lower file is passed through under it, and the data is in the upper layer by now.
+    Elsewhere,
 }
 
 /// What is live on one inode.
@@ -43,6 +46,8 @@ struct State {
     cached: usize,
     passthrough: usize,
     backing: Option<Arc<BackingId>>,
+    /// It is the lower file.
+    lower: bool,
     /// Something was written past the page cache since it was filled.
     stale: bool,
 }
@@ -54,19 +59,19 @@ type Shard = Mutex<HashMap<NodeId, State>, RANK>;
 pub struct Passthrough {
     /// Cleared for good when the kernel says that this process may not.
     enabled: AtomicBool,
-    /// Nothing can be written through the mount, so lower files may be passed through.
-    read_only: bool,
+    /// Lower files are passed through as well.
+    lower: bool,
     creds: Creds,
     shards: [Shard; SHARDS],
 }
 
 impl Passthrough {
     /// None live. `enabled` may be set after the kernel said what it can.
-    pub fn new(read_only: bool) -> Passthrough {
+    pub fn new(lower: bool) -> Passthrough {
         let shards = std::array::from_fn(|_| Mutex::default());
         Passthrough {
             enabled: AtomicBool::new(false),
-            read_only,
+            lower,
             creds: Creds::current(),
             shards,
         }
@@ -94,6 +99,9 @@ impl Passthrough {
         }
         let mut shard = self.shard(node).lock();
         let state = shard.entry(node).or_default();
+        if state.backing.is_some() && state.lower && !opened.backing.lower {
+            return Mode::Elsewhere;
+        }
         let backing = match &state.backing {
             Some(backing) => Some(backing.clone()),
             None if state.cached == 0 && self.is_worthwhile(opened, write) => {
@@ -105,6 +113,9 @@ impl Passthrough {
             Some(backing) => {
                 state.passthrough += 1;
                 state.stale |= write;
+                if state.backing.is_none() {
+                    state.lower = opened.backing.lower;
+                }
                 state.backing = Some(backing.clone());
                 Mode::Passthrough(backing)
             }
@@ -119,7 +130,7 @@ impl Passthrough {
     fn is_worthwhile(&self, opened: &Opened, write: bool) -> bool {
         if opened.backing.lower {
             // All mounts of a layer share the cache of its file then, whatever its size.
-            return self.read_only && opened.stat.size > 0;
+            return self.lower && opened.stat.size > 0;
         }
         // Root's writes past us would take the set-id bits away that they may keep, see `register`.
         let plain = opened.stat.perm & SET_ID_BITS == 0;
@@ -208,6 +219,8 @@ pub fn open_flags(mode: &Mode) -> FopenFlags {
     match mode {
         // All changes come through this mount, so what the kernel has cached stays true.
         Mode::Cached { keep: true } => FopenFlags::FOPEN_KEEP_CACHE,
-        Mode::Cached { keep: false } | Mode::Passthrough(_) => FopenFlags::empty(),
+        Mode::Cached { keep: false } | Mode::Passthrough(_) | Mode::Elsewhere => {
+            FopenFlags::empty()
+        }
     }
 }

@@ -49,7 +49,7 @@ impl Server {
     /// Serves `overlay`.
     pub fn new(overlay: Arc<Overlay>, settings: &Settings) -> Server {
         Server {
-            passthrough: Passthrough::new(overlay.is_read_only()),
+            passthrough: Passthrough::new(settings.lower_passthrough || overlay.is_read_only()),
             overlay,
             noopen: settings.noopen,
             notify: Notify::default(),
@@ -132,7 +132,11 @@ impl Server {
 
     /// Opens a file and answers. `kill_set_id`: if it is cut, set-id bits go.
     pub fn open(&self, ino: INodeNo, flags: OpenFlags, kill_set_id: bool, reply: ReplyOpen) {
-        let opened = match run(|| self.overlay.open(node(ino), flags.0, kill_set_id)) {
+        let open = || {
+            self.check_told(ino)?;
+            self.overlay.open(node(ino), flags.0, kill_set_id)
+        };
+        let opened = match run(open) {
             Ok(opened) => opened,
             Err(errno) => return reply.error(convert::errno(errno)),
         };
@@ -146,6 +150,25 @@ impl Server {
         match mode {
             Mode::Cached { .. } => reply.opened(fh, flags),
             Mode::Passthrough(backing) => reply.opened_passthrough(fh, flags, &backing),
+            Mode::Elsewhere => {
+                self.overlay.release(opened.handle);
+                self.overlay.rebind(node(ino));
+                // What is open goes on under the old id, and asks for its attributes each time.
+                self.notify.forget_attributes(ino);
+                // The kernel looks the path up again, and finds the new id.
+                reply.error(fuser::Errno::ESTALE);
+            }
+        }
+    }
+
+    /// Where a lower file was passed through, a file may have another id by now.
+    ///
+    /// # Errors
+    /// ESTALE: whoever came by a path is led to the new one.
+    pub fn check_told(&self, ino: INodeNo) -> Result<()> {
+        match self.overlay.is_rebound(node(ino)) {
+            true => Err(Errno::ESTALE),
+            false => Ok(()),
         }
     }
 
@@ -179,6 +202,8 @@ impl Server {
             Mode::Passthrough(backing) => {
                 reply.created_passthrough(&ttl, &attr, GENERATION, fh, flags, &backing);
             }
+            // A new file is in no lower layer.
+            Mode::Elsewhere => reply.error(fuser::Errno::ESTALE),
         }
     }
 

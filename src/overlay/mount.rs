@@ -149,7 +149,6 @@ impl Overlay {
         Ok(Overlay {
             root,
             data_only: data_only.into(),
-            table,
             identity,
             name_max: name_max(&stack),
             stack,
@@ -159,7 +158,8 @@ impl Overlay {
             marks,
             handles: HandleTable::default(),
             midway: Midway::default(),
-            reaper: Reaper::start(),
+            reaper: Reaper::start(&table),
+            table,
             topology: RwLock::default(),
             creds: Creds::current(),
             sync: options.sync,

@@ -131,6 +131,9 @@ pub struct MountFlags {
     pub max_write: Option<u32>,
     /// `false`: the kernel never reads or writes layer files by itself. `None`: where it may and where it pays.
     pub passthrough: Option<bool>,
+    /// The kernel reads lower files by itself also where they can be copied up; a descriptor from before that keeps the
+    /// old data.
+    pub lower_passthrough: bool,
     /// `true`: the kernel opens and closes files without telling. `None`: where it cannot pass files through.
     pub noopen: Option<bool>,
     /// Threads that answer requests.

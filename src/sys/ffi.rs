@@ -581,6 +581,17 @@ pub fn ignore_signal(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// Gives memory that was freed back to the system.
+#[cfg(target_env = "gnu")]
+pub fn trim_memory() {
+    // SAFETY: takes no pointer, and the allocator locks what it touches.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators do so by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub fn trim_memory() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

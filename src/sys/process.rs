@@ -109,6 +109,11 @@ pub fn effective_ids() -> (u32, u32) {
     )
 }
 
+/// Gives memory that was freed back to the system. Takes the longer the more was in use.
+pub fn trim_memory() {
+    ffi::trim_memory();
+}
+
 /// Ignores a hang-up, as a daemon does: its terminal is not its business.
 pub fn ignore_hangup() {
     ffi::ignore_signal(libc::SIGHUP);

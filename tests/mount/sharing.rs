@@ -71,6 +71,11 @@ fn views_without_an_upper_share_one_cache() {
     check(false, "", true);
 }
 
+#[test]
+fn views_with_an_upper_share_it_if_they_are_asked_to() {
+    check(true, "lower_passthrough=on", true);
+}
+
 /// So the tests above would see it.
 #[test]
 fn without_passthrough_each_has_its_own() {

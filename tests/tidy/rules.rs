@@ -95,7 +95,7 @@ pub const LONG_FILES: &[(&str, usize)] = &[
     // One short method per request of FUSE.
     ("src/fs/adapter.rs", 670),
     // All `unsafe` is in this file, so it cannot be split.
-    ("src/sys/ffi.rs", 620),
+    ("src/sys/ffi.rs", 630),
 ];
 
 /// The rooms import each other in one direction only.

@@ -67,14 +67,14 @@ impl Overlay {
         a: &'a Arc<Node>,
         b: &'a Arc<Node>,
     ) -> Result<(LockedDir<'a>, LockedDir<'a>)> {
-        let (first, second) = if a.id < b.id { (a, b) } else { (b, a) };
+        let (first, second) = if a.id() < b.id() { (a, b) } else { (b, a) };
         let first_state = first.dir.write();
         let second_state = second.dir.write_second();
         let (first, second) = (
             self.locked(first, first_state)?,
             self.locked(second, second_state)?,
         );
-        Ok(if a.id < b.id {
+        Ok(if a.id() < b.id() {
             (first, second)
         } else {
             (second, first)

@@ -144,21 +144,21 @@ impl Midway {
     /// Somebody has read the first entries of a listing.
     pub fn begin(&self, node: &Arc<Node>, listing: &Arc<Listing>) {
         let reading = (Arc::downgrade(node), listing.clone());
-        let before = self.0.lock().push(node.id, reading);
+        let before = self.0.lock().push(node.id(), reading);
         drop(before);
     }
 
     /// What was begun, unless too much else was meanwhile.
     pub fn get(&self, node: &Arc<Node>) -> Option<Arc<Listing>> {
         let mut all = self.0.lock();
-        let (whose, listing) = all.get(&node.id)?;
+        let (whose, listing) = all.get(&node.id())?;
         // Ids come back; the weak pointer keeps the address from doing so.
         (whose.as_ptr() == Arc::as_ptr(node)).then(|| listing.clone())
     }
 
     /// Somebody has come to the end.
     pub fn end(&self, node: &Arc<Node>) {
-        let ended = self.0.lock().pop(&node.id);
+        let ended = self.0.lock().pop(&node.id());
         drop(ended);
     }
 }

@@ -102,8 +102,8 @@ pub(in crate::overlay) mod rank {
 
 /// One inode of the merged view.
 pub struct Node {
-    /// Immutable.
-    pub id: NodeId,
+    /// The id that the kernel is told now; see [`NodeTable::rebind`].
+    id: AtomicU64,
     /// Immutable.
     pub kind: FileType,
     /// Immutable.
@@ -145,7 +145,7 @@ impl fmt::Debug for Node {
         write!(
             f,
             "Node({}, {:?}, upper {:?})",
-            self.id.0,
+            self.id().0,
             self.kind,
             self.upper.get()
         )
@@ -177,7 +177,7 @@ impl Node {
     fn new(id: NodeId, key: Key, new: NewNode, table: &Arc<NodeTable>) -> Node {
         let metacopy = matches!(new.lower, Lower::Data { .. });
         Node {
-            id,
+            id: AtomicU64::new(id.0),
             kind: new.kind,
             lower: new.lower,
             ino: AtomicU64::new(new.ino),
@@ -198,6 +198,11 @@ impl Node {
             fd_key: FdKey::next(),
             table: Arc::downgrade(table),
         }
+    }
+
+    /// The id that the kernel is told. It may know it by older ones, too.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.id.load(Ordering::Acquire))
     }
 
     /// What its fd is kept under.

@@ -3,13 +3,21 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Node;
+use super::table::NodeTable;
+use crate::sys::process;
 
 /// How many nodes may wait; further ones are ended by whoever forgets them.
 const QUEUE: usize = 4096;
+
+/// So many nodes make it worth while to look for memory that can be given back.
+const MANY: usize = 10_000;
+/// That is done when nothing has ended for so long.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The thread and its queue.
 #[derive(Debug)]
@@ -20,9 +28,10 @@ pub struct Reaper {
 
 impl Reaper {
     /// Starts the thread. Without one (no thread to be had) nodes end at once.
-    pub fn start() -> Reaper {
+    pub fn start(table: &Arc<NodeTable>) -> Reaper {
         let (queue, nodes) = bounded::<Arc<Node>>(QUEUE);
-        let run = move || nodes.iter().for_each(drop);
+        let table = table.clone();
+        let run = move || reap(&nodes, &table);
         let thread = std::thread::Builder::new()
             .name("plyfs-reaper".into())
             .spawn(run);
@@ -47,6 +56,29 @@ impl Reaper {
             && let Err(refused) = queue.try_send(node)
         {
             drop(refused.into_inner());
+        }
+    }
+}
+
+fn reap(nodes: &Receiver<Arc<Node>>, table: &NodeTable) {
+    let mut ended = 0;
+    loop {
+        // Nothing wakes an idle thread.
+        let node = match ended {
+            0..MANY => nodes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            _ => nodes.recv_timeout(PAUSE),
+        };
+        match node {
+            Ok(node) => {
+                drop(node);
+                ended += 1;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                table.shrink();
+                process::trim_memory();
+                ended = 0;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

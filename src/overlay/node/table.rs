@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -16,6 +16,8 @@ use crate::sync::Mutex;
 use crate::sys::errno::{Errno, Result};
 
 const SHARDS: usize = 64;
+/// A map that could hold so many times more is made smaller.
+const SPARSE: usize = 4;
 /// Node ids from here on are handed out where the inode number is taken; above every inode number.
 const RESERVED: u64 = 0xc000_0000_0000_0000;
 
@@ -27,6 +29,17 @@ struct Known {
     pin: Option<Arc<Node>>,
     /// How often the kernel was told of it.
     lookups: u64,
+}
+
+impl Known {
+    /// Not told yet.
+    fn of(node: &Arc<Node>) -> Known {
+        Known {
+            node: Arc::downgrade(node),
+            pin: None,
+            lookups: 0,
+        }
+    }
 }
 
 type Keys = Mutex<HashMap<Key, Weak<Node>>, { rank::KEYS }>;
@@ -123,14 +136,7 @@ impl NodeTable {
                     .is_none_or(|known| known.node.strong_count() == 0);
             if free && let Some(new) = new.take() {
                 let node = Arc::new(Node::new(id, key.clone(), new, self));
-                ids.insert(
-                    id,
-                    Known {
-                        node: Arc::downgrade(&node),
-                        pin: None,
-                        lookups: 0,
-                    },
-                );
+                ids.insert(id, Known::of(&node));
                 return node;
             }
             drop(ids);
@@ -149,16 +155,15 @@ impl NodeTable {
             .ok_or(Errno::ESTALE)
     }
 
-    /// Counts one lookup that the kernel is about to be told of.
-    pub fn enter(&self, node: &Arc<Node>) {
-        if node.id == ROOT {
+    /// Counts one lookup that the kernel is about to be told of, under this id of the node.
+    pub fn enter(&self, node: &Arc<Node>, id: NodeId) {
+        if id == ROOT {
             return;
         }
-        let mut ids = self.ids(node.id).lock();
-        if let Some(known) = ids.get_mut(&node.id) {
-            known.lookups += 1;
-            known.pin.get_or_insert_with(|| node.clone());
-        }
+        let mut ids = self.ids(id).lock();
+        let known = ids.entry(id).or_insert_with(|| Known::of(node));
+        known.lookups += 1;
+        known.pin.get_or_insert_with(|| node.clone());
     }
 
     /// Takes lookups back. With the last one the pin is returned, to be dropped where closing fds does
@@ -171,9 +176,25 @@ impl NodeTable {
         let known = ids.get_mut(&id)?;
         known.lookups = known.lookups.saturating_sub(lookups);
         if known.lookups > 0 {
-            None
-        } else {
-            known.pin.take()
+            return None;
+        }
+        let pin = known.pin.take()?;
+        if pin.id() != id {
+            ids.remove(&id);
+        }
+        Some(pin)
+    }
+
+    /// Gives a node another id, unless it has another than `old` already: the kernel takes it for another file from its
+    /// next lookup on. What it does under the old id still means this node.
+    pub fn rebind(&self, node: &Arc<Node>, old: NodeId) {
+        let new = self.unused_id();
+        self.ids(new).lock().insert(new, Known::of(node));
+        let exchanged = node
+            .id
+            .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire);
+        if exchanged.is_err() {
+            self.ids(new).lock().remove(&new);
         }
     }
 
@@ -210,12 +231,24 @@ impl NodeTable {
     /// Removes all traces of a node that is being dropped.
     pub(super) fn remove(&self, node: &Node) {
         self.forget_key(node);
-        let mut ids = self.ids(node.id).lock();
-        if let Entry::Occupied(entry) = ids.entry(node.id)
+        let id = node.id();
+        let mut ids = self.ids(id).lock();
+        if let Entry::Occupied(entry) = ids.entry(id)
             && std::ptr::eq(entry.get().node.as_ptr(), node)
         {
             entry.remove();
         }
+    }
+
+    /// Gives back the room of nodes that are gone, where most of it is empty.
+    pub fn shrink(&self) {
+        fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+            if map.len() < map.capacity() / SPARSE {
+                map.shrink_to_fit();
+            }
+        }
+        self.keys.iter().for_each(|keys| shrink(&mut keys.lock()));
+        self.ids.iter().for_each(|ids| shrink(&mut ids.lock()));
     }
 
     /// How many nodes the kernel knows, the root not counted.
@@ -251,6 +284,12 @@ mod tests {
         Arc::new(NodeTable::new(64))
     }
 
+    impl NodeTable {
+        fn known_ids(&self) -> usize {
+            self.ids.iter().map(|ids| ids.lock().len()).sum()
+        }
+    }
+
     fn new_node(ino: u64) -> NewNode {
         NewNode {
             kind: FileType::File,
@@ -274,14 +313,14 @@ mod tests {
         let a = table.find_or_make(key(5), || new_node(5));
         let b = table.find_or_make(key(5), || new_node(5));
         assert!(Arc::ptr_eq(&a, &b));
-        assert_eq!(a.id, NodeId(5));
+        assert_eq!(a.id(), NodeId(5));
         assert_eq!(
-            table.get(a.id).err(),
+            table.get(a.id()).err(),
             Some(Errno::ESTALE),
             "the kernel was not told yet"
         );
-        table.enter(&a);
-        table.enter(&b);
+        table.enter(&a, a.id());
+        table.enter(&b, b.id());
         drop((a, b));
         assert!(table.forget(NodeId(5), 1).is_none());
         assert!(table.get(NodeId(5)).is_ok());
@@ -295,7 +334,7 @@ mod tests {
         let table = table();
         let old = table.find_or_make(key(5), || new_node(5));
         let new = table.make(key(5), || new_node(5));
-        assert_ne!(old.id, new.id);
+        assert_ne!(old.id(), new.id());
         assert!(Arc::ptr_eq(&table.find(&key(5)).unwrap(), &new));
         drop(old);
         assert!(Arc::ptr_eq(&table.find(&key(5)).unwrap(), &new));
@@ -307,11 +346,11 @@ mod tests {
         let a = table.find_or_make(key(5), || new_node(5));
         let b = table.find_or_make(Key::Real { dev: 2, ino: 5 }, || new_node(5));
         assert_eq!((a.ino(), b.ino()), (5, 5));
-        assert_ne!(a.id, b.id);
-        let id = a.id;
+        assert_ne!(a.id(), b.id());
+        let id = a.id();
         drop(a);
         let c = table.find_or_make(key(5), || new_node(5));
-        assert_eq!(c.id, id, "the plain id is free again");
+        assert_eq!(c.id(), id, "the plain id is free again");
     }
 
     #[test]
@@ -319,8 +358,29 @@ mod tests {
         let table = table();
         for ino in [0, 1] {
             let node = table.find_or_make(key(ino), || new_node(ino));
-            assert!(node.id.0 >= RESERVED);
+            assert!(node.id().0 >= RESERVED);
         }
+    }
+
+    #[test]
+    fn a_node_with_a_new_id_is_still_meant_by_the_old() {
+        let table = table();
+        let node = table.find_or_make(key(5), || new_node(5));
+        table.enter(&node, node.id());
+        table.rebind(&node, NodeId(5));
+        let id = node.id();
+        assert_ne!(id, NodeId(5));
+        table.rebind(&node, NodeId(5));
+        assert_eq!(node.id(), id, "once is enough");
+        table.enter(&node, id);
+        assert!(Arc::ptr_eq(&table.get(NodeId(5)).unwrap(), &node));
+        assert!(Arc::ptr_eq(&table.get(id).unwrap(), &node));
+        assert_eq!(table.known_ids(), 2);
+        drop(table.forget(NodeId(5), 1));
+        assert_eq!(table.get(NodeId(5)).err(), Some(Errno::ESTALE));
+        drop((node, table.forget(id, 1)));
+        assert!(table.find(&key(5)).is_none());
+        assert_eq!(table.known_ids(), 0);
     }
 
     #[test]
@@ -341,13 +401,13 @@ mod tests {
     fn a_parent_lives_as_long_as_its_child() {
         let table = table();
         let parent = table.find_or_make(key(2), || new_node(2));
-        table.enter(&parent);
+        table.enter(&parent, parent.id());
         let name = Name::new(b"c").unwrap();
         let child = table.find_or_make(key(3), || NewNode {
             place: Place::Named(vec![(parent.clone(), name)]),
             ..new_node(3)
         });
-        table.enter(&child);
+        table.enter(&child, child.id());
         drop(parent);
         drop(table.forget(NodeId(2), 1));
         assert!(table.find(&key(2)).is_some());

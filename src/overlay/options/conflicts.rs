@@ -44,6 +44,16 @@ impl Collected {
                 "noopen=on",
                 "passthrough=off",
             ),
+            (
+                on(self.flags.noopen) && self.flags.lower_passthrough,
+                "noopen=on",
+                "lower_passthrough=off",
+            ),
+            (
+                self.flags.lower_passthrough && self.flags.passthrough == Some(false),
+                "lower_passthrough=on",
+                "passthrough=on",
+            ),
         ];
         if let Some((_, option, needs)) = conflicts.iter().find(|(is, _, _)| *is) {
             return Err(OptionError::new(*option, format!("needs {needs}")));
@@ -51,6 +61,12 @@ impl Collected {
         if let Some(error) = self.unsupported.take() {
             return Err(error);
         }
+        self.check_features(strict)
+    }
+
+    /// What does not exist, which an engine may ask for all the same.
+    fn check_features(&mut self, strict: bool) -> Result<(), OptionError> {
+        let on = |switch: Option<bool>| switch == Some(true);
         if !strict && on(self.metacopy) {
             // Engines say it to the kernel; without it other mount programs can read the layers, too.
             let error = OptionError::new("metacopy=on", "of no use to an engine");

@@ -208,6 +208,7 @@ fn words_with_meaning() {
         ("relatime", |p| p.flags.atime == Atime::Relatime),
         ("allow_other", |p| p.flags.allow_other == Some(true)),
         ("passthrough=off", |p| p.flags.passthrough == Some(false)),
+        ("lower_passthrough=on", |p| p.flags.lower_passthrough),
         ("noopen=on", |p| p.flags.noopen == Some(true)),
         ("noopen=off", |p| p.flags.noopen == Some(false)),
         ("noopen=on,noopen=auto", |p| p.flags.noopen.is_none()),

@@ -245,6 +245,7 @@ impl Collected {
             "max_read" => self.flags.max_read = Some(said.number()?),
             "max_write" => self.flags.max_write = Some(said.number()?),
             "passthrough" => self.flags.passthrough = Some(said.switch()?),
+            "lower_passthrough" => self.flags.lower_passthrough = said.switch()?,
             "noopen" => self.flags.noopen = said.switch_or_auto()?,
             "threads" => match said.number()? {
                 count @ 1..=64 => self.flags.threads = Some(count as usize),

@@ -90,7 +90,7 @@ impl Overlay {
             _ => node.indexed().map_or(stat.nlink, Indexed::names),
         };
         let shared = matches!(node.lower, Lower::Object { shared: true, .. });
-        let own_number = node.id == ROOT || node.ino() == node.id.0;
+        let own_number = node.id() == ROOT || node.ino() == node.id().0;
         let (uid, gid) = self.shown_owner(Owner {
             uid: stat.uid,
             gid: stat.gid,

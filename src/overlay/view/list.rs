@@ -142,11 +142,12 @@ impl Overlay {
                 Err(_) => None,
             };
             let answer = found.as_ref().map(|(child, stat)| self.entry(child, stat));
+            let id = answer.as_ref().map(|entry| entry.id);
             if !emit(entry, answer) {
                 break;
             }
-            if let Some((child, _)) = &found {
-                self.table.enter(child);
+            if let (Some((child, _)), Some(id)) = (&found, id) {
+                self.table.enter(child, id);
             }
         }
         Ok(())

@@ -58,6 +58,18 @@ impl Overlay {
         none_left
     }
 
+    /// Gives a file another id: who looks it up is led there, and this one goes on to mean it.
+    pub fn rebind(&self, id: NodeId) {
+        if let Ok(node) = self.table.get(id) {
+            self.table.rebind(&node, id);
+        }
+    }
+
+    /// Has a file been given another id than this?
+    pub fn is_rebound(&self, id: NodeId) -> bool {
+        self.table.get(id).is_ok_and(|node| node.id() != id)
+    }
+
     /// An id for a name that cannot be looked up.
     pub fn unused_id(&self) -> NodeId {
         self.table.unused_id()
@@ -65,14 +77,15 @@ impl Overlay {
 
     /// Counts a lookup and makes the answer.
     pub(in crate::overlay) fn enter(&self, node: &Arc<Node>, stat: &Stat) -> Entry {
-        self.table.enter(node);
-        self.entry(node, stat)
+        let entry = self.entry(node, stat);
+        self.table.enter(node, entry.id);
+        entry
     }
 
     /// The answer, without counting.
     pub(in crate::overlay) fn entry(&self, node: &Arc<Node>, stat: &Stat) -> Entry {
         Entry {
-            id: node.id,
+            id: node.id(),
             attr: self.attr(node, stat),
             lasting: !has_lower_names(node, stat),
         }
@@ -209,7 +222,7 @@ impl Overlay {
         let shared = stat.nlink > 1;
         let key = match shared {
             true => Key::Named {
-                parent: parent.id,
+                parent: parent.id(),
                 name: name.clone(),
             },
             false => real_key(stat),
