@@ -8,7 +8,7 @@ use rustix::process::Pid;
 
 use super::support::env::{self, Scratch};
 use super::support::layers::Layers;
-use super::support::mount::{Mounted, Server, waiting};
+use super::support::mount::{Mounted, Server};
 
 /// How long nothing may wake it.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -39,6 +39,13 @@ fn runs(daemon: Pid) -> u64 {
     tasks.map(|task| of(task.unwrap())).sum()
 }
 
+/// How often it runs while nobody asks for anything.
+fn wakeups(daemon: Pid) -> u64 {
+    let before = runs(daemon);
+    std::thread::sleep(WATCHED);
+    runs(daemon) - before
+}
+
 /// Memory of the daemon's own, in KiB.
 fn own_memory(daemon: Pid) -> u64 {
     let status = format!("/proc/{}/status", daemon.as_raw_nonzero());
@@ -66,19 +73,6 @@ fn visit(at: &Path) {
     }
 }
 
-fn settle(mounted: &Mounted) {
-    let daemon = mounted.pid().unwrap();
-    let start = Instant::now();
-    loop {
-        let before = runs(daemon);
-        std::thread::sleep(Duration::from_millis(500));
-        if runs(daemon) == before && waiting(mounted.path()) == 0 {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "it goes on and on");
-    }
-}
-
 #[test]
 fn nothing_wakes_an_idle_daemon() {
     if let Some(why) = env::mounted_tests_impossible() {
@@ -96,10 +90,11 @@ fn nothing_wakes_an_idle_daemon() {
                 .append(true)
                 .open(layers.merged.join("0/a-file-0"));
             written.unwrap().sync_all().unwrap();
-            settle(&mounted);
-            let before = runs(daemon);
-            std::thread::sleep(WATCHED);
-            assert_eq!(runs(daemon) - before, 0, "wakeups");
+            // Others may make the kernel forget its files, which it tells; not all the time.
+            let start = Instant::now();
+            while wakeups(daemon) > 0 {
+                assert!(start.elapsed() < PATIENCE, "it wakes up again and again");
+            }
             mounted.unmount().unwrap();
         }
     });

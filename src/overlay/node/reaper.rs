@@ -15,7 +15,7 @@ use crate::sys::process;
 const QUEUE: usize = 4096;
 
 /// So many nodes make it worth while to look for memory that can be given back.
-const MANY: usize = 10_000;
+const MANY: usize = 1000;
 /// That is done when nothing has ended for so long.
 const PAUSE: Duration = Duration::from_millis(200);
 
