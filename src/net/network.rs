@@ -1,4 +1,5 @@
-//! [`Network`]: a bridge, its ranges of addresses and its rules, as it is kept on disk; and [`Spec`], what is asked for.
+//! [`Network`]: a bridge, its ranges of addresses and its rules, as it is kept on disk; and [`Spec`], what is asked
+//! for.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -197,7 +197,8 @@ fn linking() {
     others_go_on("", link, has_moved);
 }
 
-/// A connection that ends while files are copied up: the daemon finishes them, and leaves nothing in the work directory.
+/// A connection that ends while files are copied up: the daemon finishes them, and leaves nothing in the work
+/// directory.
 #[test]
 fn the_end_waits_for_the_workers() {
     if let Some(why) = env::mounted_tests_impossible() {

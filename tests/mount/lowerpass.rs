@@ -108,8 +108,8 @@ struct Content {
     data: Vec<u8>,
 }
 
-/// T133 as in `openfiles`, with what is written remembered: paths and descriptors from after a copy-up show that, others
-/// that or the lower data.
+/// T133 as in `openfiles`, with what is written remembered: paths and descriptors from after a copy-up show that,
+/// others that or the lower data.
 fn any_order(root: &Path, seed: u64) {
     let mut files = [("low", LARGE), ("small", 10), ("page", 4096)].map(|(name, len)| Content {
         name,

@@ -1,5 +1,5 @@
-//! One page cache for all mounts of a layer: a file that one of them has read is in memory for the others, which `mincore`
-//! tells of a map that nobody has read by.
+//! One page cache for all mounts of a layer: a file that one of them has read is in memory for the others, which
+//! `mincore` tells of a map that nobody has read by.
 
 use std::fs::{self, File};
 

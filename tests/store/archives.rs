@@ -245,7 +245,8 @@ fn devices_and_capabilities_of_root_survive() {
 #[test]
 fn files_with_holes_in_every_form_of_gnu_tar() {
     each("files_with_holes", |shop| {
-        let script = "truncate -s 40M all-hole; truncate -s 8M end; echo x | dd of=end bs=1 seek=8388600 conv=notrunc 2> log
+        let script = "truncate -s 40M all-hole; truncate -s 8M end; \
+             echo x | dd of=end bs=1 seek=8388600 conv=notrunc 2> log
                       echo start > start; truncate -s 6M start; : > empty; echo plain > plain; mkdir d
                       for i in $(seq 0 60); do echo $i | dd of=d/many bs=64k seek=$i conv=notrunc 2> log; done; rm log";
         let dir = shop.dir("tree", script);

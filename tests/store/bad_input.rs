@@ -1,5 +1,5 @@
-//! Bad input, row by row of the table in `docs/store.md` ("What an archive cannot do"): one line, its exit code, and the
-//! store is as it was, byte for byte. What is made to look like that by GNU tar is in `archives`.
+//! Bad input, row by row of the table in `docs/store.md` ("What an archive cannot do"): one line, its exit code, and
+//! the store is as it was, byte for byte. What is made to look like that by GNU tar is in `archives`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Driver vfs on btrfs: trees are subvolumes, copies are snapshots. As root and as a plain user, who may not do all that
-//! root may.
+//! Driver vfs on btrfs: trees are subvolumes, copies are snapshots. As root and as a plain user, who may not do all
+//! that root may.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

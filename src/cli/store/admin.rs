@@ -56,7 +56,8 @@ fn info(globals: &Globals) -> Result<u8, Failure> {
         let marks = features.xattr.map_or("none", |marks| marks.word());
         format!(
             "root: {root}\nformat: {}\ndriver: {}\ncreated: {} by {}\nreflink: {}\ncopy_file_range: {}\n\
-             marks: {marks}\nwhiteout devices: {}\ncopies: {}\nlayers: {layers}\ncontainers: {containers}\nimages: {images}",
+             marks: {marks}\nwhiteout devices: {}\ncopies: {}\n\
+             layers: {layers}\ncontainers: {containers}\nimages: {images}",
             config.format,
             config.driver,
             config.created,

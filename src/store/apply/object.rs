@@ -159,7 +159,8 @@ impl Unpacker<'_> {
         file.set_times(time, time).map_err(|e| failed(real, e))
     }
 
-    /// The data of a file with holes. These count as unpacked: whoever copies the file elsewhere may have to write them.
+    /// The data of a file with holes. These count as unpacked: whoever copies the file elsewhere may have to write
+    /// them.
     fn sparse_data(
         &mut self,
         file: &FileFd,
