@@ -1,4 +1,4 @@
-//! Raw system calls that rustix lacks: the only file of the crate with `unsafe`.
+//! Raw system calls that rustix lacks: the only module of the crate with `unsafe`.
 //!
 //! Each function is one system call with the same meaning as its man page, made safe by taking
 //! borrowed fds, C strings and slices. Policy lives elsewhere.
@@ -14,6 +14,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::UnshareFlags;
 
 use super::errno::{Errno, Result};
+
+pub mod extents;
 
 fn check(ret: c_long) -> Result<usize> {
     usize::try_from(ret).map_err(|_| Errno::last())

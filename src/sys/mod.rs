@@ -7,6 +7,7 @@ pub mod at;
 pub mod btrfs;
 mod copy;
 pub mod creds;
+mod dedupe;
 pub mod dir;
 pub mod epoll;
 pub mod errno;

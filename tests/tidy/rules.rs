@@ -70,7 +70,7 @@ const FILE_ROOMS: &[&str] = &[
 
 /// A word in code and where alone it may stand. Empty: nowhere.
 const WORDS_ONLY_IN: &[(&str, &[&str])] = &[
-    ("unsafe", &["sys/ffi.rs"]),
+    ("unsafe", &["sys/ffi.rs", "sys/ffi/"]),
     ("extern", &["sys/ffi.rs"]),
     ("println!", &["cli/", "bin/"]),
     ("eprintln!", &["cli/", "bin/"]),
@@ -94,7 +94,7 @@ pub const COLUMNS_MAX: usize = 120;
 pub const LONG_FILES: &[(&str, usize)] = &[
     // One short method per request of FUSE.
     ("src/fs/adapter.rs", 670),
-    // All `unsafe` is in this file, so it cannot be split.
+    // Short system calls in the order of what they are about.
     ("src/sys/ffi.rs", 630),
 ];
 
