@@ -39,6 +39,10 @@ pub enum Key {
     Nlink,
     /// The upper directory that this index directory belongs to.
     Upper,
+    /// Files of this layer, whose root has the mark, may be links to those of other layers.
+    Shared,
+    /// How many names such a file has within its layer, if more than one.
+    Names,
 }
 
 impl Namespace {
@@ -54,6 +58,8 @@ impl Namespace {
             (Namespace::Trusted, Key::Protattr) => c"trusted.overlay.protattr",
             (Namespace::Trusted, Key::Nlink) => c"trusted.overlay.nlink",
             (Namespace::Trusted, Key::Upper) => c"trusted.overlay.upper",
+            (Namespace::Trusted, Key::Shared) => c"trusted.overlay.shared",
+            (Namespace::Trusted, Key::Names) => c"trusted.overlay.names",
             (Namespace::User, Key::Opaque) => c"user.overlay.opaque",
             (Namespace::User, Key::Whiteout) => c"user.overlay.whiteout",
             (Namespace::User, Key::Redirect) => c"user.overlay.redirect",
@@ -63,6 +69,8 @@ impl Namespace {
             (Namespace::User, Key::Protattr) => c"user.overlay.protattr",
             (Namespace::User, Key::Nlink) => c"user.overlay.nlink",
             (Namespace::User, Key::Upper) => c"user.overlay.upper",
+            (Namespace::User, Key::Shared) => c"user.overlay.shared",
+            (Namespace::User, Key::Names) => c"user.overlay.names",
         }
     }
 }
@@ -98,10 +106,12 @@ pub fn is_private(name: &CStr) -> bool {
     }
 }
 
-/// Does an attribute say what a layer means? Not if it is about the one mount whose upper the layer was: numbers,
-/// links and the lower objects that its own were copied up from.
+/// Does an attribute say what a layer means? Not if it is about the one mount whose upper the layer was (numbers, links
+/// and the lower objects that its own were copied up from) or about what it shares with others on disk.
 pub fn is_lasting(name: &CStr) -> bool {
-    const PASSING: [&[u8]; 5] = [b"origin", b"impure", b"nlink", b"upper", b"uuid"];
+    const PASSING: [&[u8]; 7] = [
+        b"origin", b"impure", b"nlink", b"upper", b"uuid", b"shared", b"names",
+    ];
     !split(name.to_bytes()).is_some_and(|(_, rest)| PASSING.contains(&rest))
 }
 

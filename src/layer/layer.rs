@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::origin::Uuid;
+use super::shared;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
 use crate::sys::file::{FileFd, LockMode, filesystem_type};
@@ -93,6 +94,8 @@ pub struct Layer {
     pub uuid: Option<Uuid>,
     /// Immutable means what chattr(1) says. erofs calls everything immutable and has no such flags.
     pub has_flags: bool,
+    /// Its files may be links to those of other layers.
+    pub shares_files: bool,
     pub(super) option: &'static str,
     pub(super) path: PathBuf,
 }
@@ -111,6 +114,7 @@ impl Layer {
         let uuid = opened.as_ref().and_then(|dir| dir.filesystem_uuid().ok());
         let has_flags = opened.is_some_and(|dir| dir.inode_flags().is_ok());
         Ok(Layer {
+            shares_files: shared::is_marked(root.at()),
             root: Arc::new(root),
             stat,
             uuid,
@@ -146,6 +150,20 @@ impl Layer {
                 self.path.display()
             ),
             Err(errno) => log::debug!("no private mount of {}: {errno}", self.path.display()),
+        }
+    }
+
+    /// Refuses an index of files with several names over a layer where their links do not tell which these are.
+    ///
+    /// # Errors
+    /// It is such a layer.
+    pub fn check_indexable(&self) -> Result<(), LayerError> {
+        match self.shares_files {
+            false => Ok(()),
+            true => Err(self.error(Problem::Text(
+                "index=on: `plyfs store dedup` made files of this layer links to those of other layers, so links \
+                 do not tell which names are of one file; mount with index=off",
+            ))),
         }
     }
 

@@ -3,7 +3,8 @@
 //! What does not live here: anything that looks at two layers to say what a name means (that is
 //! [`crate::overlay`]). Read [`layer`] and [`stack`] for the directories, [`mark`] for what is written
 //! on them, [`keys`], [`origin`], [`redirect`] and [`acl`] for the bytes, [`index`] and [`nlink`] for
-//! files with several names, [`idmap`] and [`stat_override`] for whose they are.
+//! files with several names, [`shared`] for files that several layers have, [`idmap`] and
+//! [`stat_override`] for whose they are.
 
 pub mod acl;
 pub mod idmap;
@@ -16,5 +17,6 @@ pub mod nlink;
 pub mod origin;
 pub mod protattr;
 pub mod redirect;
+pub mod shared;
 pub mod stack;
 pub mod stat_override;

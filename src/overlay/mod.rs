@@ -96,6 +96,8 @@ pub struct Overlay {
     owners: Option<Owners>,
     /// Layers that keep modes in an attribute; `None` where none may.
     overrides: Option<Overrides>,
+    /// Files of some lower layer may be links to those of other layers.
+    shares_files: bool,
     /// Longest name of any layer in bytes.
     name_max: u64,
 }

@@ -151,6 +151,7 @@ impl Overlay {
             data_only: data_only.into(),
             identity,
             name_max: name_max(&stack),
+            shares_files: stack.lowers.iter().any(|lower| lower.shares_files),
             stack,
             index,
             work,

@@ -17,6 +17,9 @@ pub(super) fn claimed(
     let (true, Some(upper)) = (options.index, &stack.upper) else {
         return Ok(None);
     };
+    for lower in &stack.lowers {
+        lower.check_indexable()?;
+    }
     let without = |why| {
         log::warn!("index=on: {why}; going on as with index=off");
         Ok(None)

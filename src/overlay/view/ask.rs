@@ -360,7 +360,7 @@ impl Overlay {
         // It hides what has this name below, not what a redirect or the data of a metacopy leads to.
         let leads_below = matches!(answer.probe, Probe::NonDir { metacopy: true, .. });
         answer.stop &= !leads_below && answer.redirect.is_none();
-        if self.overrides.is_some() {
+        if !self.is_plain() {
             match &mut answer.probe {
                 Probe::NonDir { stat, .. } | Probe::Dir { stat, .. } => {
                     *stat = self.meant(from.layer(), at, *stat)?;

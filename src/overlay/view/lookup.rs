@@ -135,7 +135,7 @@ impl Overlay {
                         found.0.add_name(parent, name);
                         return Ok(Some(found));
                     }
-                    (None, _) => self.lower_node(parent, name, part, seen, place)?,
+                    (None, _) => self.lower_node(parent, name, part, seen)?,
                 };
                 match data {
                     DataAt::Own => {}
@@ -216,7 +216,6 @@ impl Overlay {
         name: &Name,
         part: &Part,
         seen: &Seen,
-        place: Place,
     ) -> Result<Arc<Node>> {
         let stat = &part.stat;
         let shared = stat.nlink > 1;
@@ -228,7 +227,8 @@ impl Overlay {
             false => real_key(stat),
         };
         let (object, data) = (seen.object(part)?, seen.data_file()?);
-        Ok(self.table.find_or_make(key, || NewNode {
+        let shares_files = self.shares_files(object.dir.layer);
+        let node = self.table.find_or_make(key, || NewNode {
             kind: stat.kind,
             ino: self.identity.ino(stat.dev, stat.ino),
             lower: Lower::Object {
@@ -240,8 +240,15 @@ impl Overlay {
             impure: false,
             redirect: None,
             indexed: None,
-            place,
-        }))
+            place: Place::Named(vec![(parent.clone(), name.clone())]),
+        });
+        if !shared && shares_files && !node.has_name(parent, name) {
+            // Of two layers that have the same file one was moved by a redirect: still two files.
+            let stat = Stat { nlink: 2, ..*stat };
+            let part = Part { stat, ..*part };
+            return self.lower_node(parent, name, &part, seen);
+        }
+        Ok(node)
     }
 
     fn dir_node_of(

@@ -1,8 +1,10 @@
-//! Layers that keep owner, mode and type in an attribute (overlay-semantics 21, `xattr_permissions`):
-//! which layers do, and what an object of theirs stands for. On other mounts there is no [`Overrides`].
+//! What an object of a layer stands for, where that is not what it is on disk: layers that keep owner, mode and type
+//! in an attribute (overlay-semantics 21, `xattr_permissions`; on other mounts there is no [`Overrides`]), and layers
+//! that share files with others, whose link counts mean nothing.
 
 use std::sync::Arc;
 
+use crate::layer::shared;
 use crate::layer::stat_override::Form;
 use crate::overlay::Overlay;
 use crate::overlay::node::{Lower, Node, Upper};
@@ -38,11 +40,26 @@ impl Overlay {
         }
     }
 
+    /// Is every object what it is on disk?
+    pub(in crate::overlay) fn is_plain(&self) -> bool {
+        self.overrides.is_none() && !self.shares_files
+    }
+
+    /// May files of the layer be links to those of other layers?
+    pub(in crate::overlay) fn shares_files(&self, layer: usize) -> bool {
+        let lower = self.stack.lowers.get(layer);
+        lower.is_some_and(|lower| lower.shares_files)
+    }
+
     /// What an object of a layer stands for.
     pub(in crate::overlay) fn meant(&self, layer: LayerAt, at: At<'_>, disk: Stat) -> Result<Stat> {
-        match self.form(layer) {
-            Some(form) => form.apply(at, disk),
-            None => Ok(disk),
+        let stat = match self.form(layer) {
+            Some(form) => form.apply(at, disk)?,
+            None => disk,
+        };
+        match layer {
+            LayerAt::Lower(lower) if self.shares_files(lower) => shared::within_layer(at, stat),
+            _ => Ok(stat),
         }
     }
 
@@ -53,7 +70,7 @@ impl Overlay {
         at: At<'_>,
         disk: Stat,
     ) -> Result<Stat> {
-        if self.overrides.is_none() {
+        if self.is_plain() {
             return Ok(disk);
         }
         let is_upper = |upper: Upper| (upper.dev, upper.ino) == (disk.dev, disk.ino);
