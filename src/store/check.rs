@@ -1,5 +1,6 @@
-//! Checking a store: is everything there that its objects need? Garbage is no damage. Repairing removes what is known
-//! of objects that are not there any more, and names that lead nowhere; it never removes anything that is there.
+//! Checking a store: is everything there that its objects need, and (`deep`) is it still what it was? Garbage is no
+//! damage. Repairing removes what is known of objects that are not there any more, and names that lead nowhere; it
+//! never removes anything that is there.
 
 use std::fs;
 
@@ -15,6 +16,8 @@ use super::meta::{ContainerMeta, LayerMeta, Size};
 use super::staging::is_there;
 use super::trash;
 use super::watch::{Phase, Watch, tell};
+
+mod deep;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

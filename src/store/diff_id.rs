@@ -45,7 +45,19 @@ impl Store {
     /// # Errors
     /// `NotFound`, those of writing.
     pub(super) fn update_layer(&self, id: &Id, change: impl FnOnce(&mut LayerMeta)) -> Result<()> {
-        let staging = Staging::new(self)?;
+        self.update_layer_by(&Staging::new(self)?, id, change)
+    }
+
+    /// As [`Store::update_layer`], for who has a place to write to.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn update_layer_by(
+        &self,
+        staging: &Staging,
+        id: &Id,
+        change: impl FnOnce(&mut LayerMeta),
+    ) -> Result<()> {
         let dir = self.layout().layer(id);
         let _alone = Lock::take(&dir, LockMode::Exclusive)?;
         let mut meta = self.layer(id)?;

@@ -35,6 +35,7 @@ impl Store {
         let _alone = self.lock(LockMode::Exclusive)?;
         let settled = self.settle_all()?;
         let paths = self.find_garbage()?;
+        self.settle_links()?;
         let mut failed = None;
         self.begin(
             Phase::Remove,
@@ -76,6 +77,7 @@ impl Store {
     pub(super) fn find_garbage(&self) -> Result<Vec<PathBuf>> {
         let layout = self.layout();
         let mut found = entries(&layout.trash())?;
+        found.extend(self.unsettled_links()?);
         for dir in entries(&layout.tmp())? {
             let lock = dir.join("lock");
             let held = is_there(&lock)? && Lock::try_take(&lock, LockMode::Exclusive)?.is_none();

@@ -29,6 +29,9 @@ pub struct Config {
     pub format: u32,
     /// How layers are kept when nothing else is said.
     pub driver: DriverKind,
+    /// New layers share equal files with those that are there.
+    #[serde(default)]
+    pub dedup: bool,
     /// When the store was made, RFC 3339.
     pub created: String,
     /// The program that made it.
@@ -105,6 +108,14 @@ impl Store {
     /// [`Kind::Exists`] when there is a store; [`Kind::Precondition`] when there is something else;
     /// [`Kind::Unsupported`] when driver overlay cannot work there.
     pub fn init(root: &Path, run: &Path, driver: DriverKind) -> Result<Store> {
+        Store::init_with(root, run, driver, false)
+    }
+
+    /// As [`Store::init`]. `dedup`: new layers share equal files with those that are there, when nothing else is said.
+    ///
+    /// # Errors
+    /// As [`Store::init`].
+    pub fn init_with(root: &Path, run: &Path, driver: DriverKind, dedup: bool) -> Result<Store> {
         let layout = Layout::new(root, run);
         if is_there(&layout.version())? {
             let text = format!("there is a store at {} already", shown(root));
@@ -130,6 +141,7 @@ impl Store {
         let config = Config {
             format: FORMAT,
             driver,
+            dedup,
             created: now(),
             writer: writer(),
             features,

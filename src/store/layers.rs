@@ -10,7 +10,7 @@ use super::driver::{Driver, open};
 use super::error::{Error, Kind, OrAt, Result};
 use super::id::{Id, ObjectName};
 use super::lock::{Lock, LockMode};
-use super::meta::{DriverKind, LayerMeta, SyncPolicy, read_json};
+use super::meta::{DriverKind, LayerMeta, Size, SyncPolicy, read_json};
 use super::names::Named;
 use super::staging::{Staging, sync_parent};
 use super::treecopy::Copied;
@@ -109,8 +109,10 @@ impl Store {
         driver.begin_layer(self, &tree, new.parent.as_ref())?;
         let filled = fill(driver, &staging, &tree, &mut meta)?;
         meta.subvolume = is_subvolume(&tree)?;
-        self.begin(Phase::Measure, None);
-        meta.size = Usage::watched(&tree, self)?.size();
+        if meta.size == Size::default() {
+            self.begin(Phase::Measure, None);
+            meta.size = Usage::watched(&tree, self)?.size();
+        }
         let meta = self.publish_layer(&staging, meta)?;
         self.name_layer(&meta.id, new.name.as_ref())?;
         Ok((meta, filled))

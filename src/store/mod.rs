@@ -25,6 +25,7 @@ pub mod changes;
 pub mod check;
 pub mod commit;
 pub mod containers;
+pub mod dedup;
 pub mod diff_id;
 pub mod digest;
 pub mod driver;
@@ -34,6 +35,7 @@ pub mod export;
 pub mod gc;
 pub mod id;
 pub mod images;
+pub mod index;
 pub mod init;
 pub mod layers;
 pub mod layout;
@@ -70,6 +72,8 @@ pub struct Store {
     /// When changes made through this value are made to last.
     pub sync: SyncPolicy,
     progress: Arc<Progress>,
+    /// New layers are put together of what the others have: [`Store::dedup`] before they are published.
+    pub dedup_new: bool,
 }
 
 impl Store {
@@ -100,7 +104,7 @@ impl Store {
             );
             return Err(Error::new(Kind::Unsupported, text));
         }
-        let config = read_json(&layout.config())?.ok_or_else(|| {
+        let config: Config = read_json(&layout.config())?.ok_or_else(|| {
             Error::at(
                 Kind::Corrupt,
                 "damaged store: missing",
@@ -110,11 +114,13 @@ impl Store {
         })?;
         let sync = SyncPolicy::default();
         let progress = Arc::default();
+        let dedup_new = config.dedup;
         Ok(Store {
             layout,
             config,
             sync,
             progress,
+            dedup_new,
         })
     }
 
@@ -155,6 +161,9 @@ impl Store {
     /// [`Kind::Exists`] when there is a layer of that id: for one that is known by its content, use that.
     pub fn publish_layer(&self, staging: &Staging, mut meta: LayerMeta) -> Result<LayerMeta> {
         meta.sync = self.sync;
+        if self.dedup_new {
+            self.dedup_staged(staging, &mut meta)?;
+        }
         staging.write_meta("layer.json", &meta)?;
         let content = self.layout.content(meta.driver, &meta.id);
         let durable = self.sync != SyncPolicy::None;

@@ -76,9 +76,17 @@ impl Staging {
     /// # Errors
     /// Those of writing.
     pub fn write_meta(&self, file: &str, value: &impl Serialize) -> Result<()> {
+        self.make_meta()?;
+        write_json(&self.meta().join(file), value)
+    }
+
+    /// Makes the directory [`Staging::meta`] where it is not there.
+    ///
+    /// # Errors
+    /// Those of making it.
+    pub fn make_meta(&self) -> Result<()> {
         let dir = self.meta();
-        fs::create_dir_all(&dir).or_at("cannot make", &dir)?;
-        write_json(&dir.join(file), value)
+        fs::create_dir_all(&dir).or_at("cannot make", &dir)
     }
 
     /// Any other path in here, for what is not to be published.

@@ -16,6 +16,7 @@ use super::driver::{driver, open};
 use super::error::{Error, Kind, OrAt, Result};
 use super::export::TarExport;
 use super::id::Id;
+use super::index;
 use super::layers::NewLayer;
 use super::merged::{Marked, MergedDir, Stack};
 use super::meta::{DriverKind, LayerMeta};
@@ -119,6 +120,7 @@ impl Store {
                 strict_xattrs: how.strict_xattrs,
                 expected: how.expected,
                 recipe: Some(&recipe),
+                hashes: true,
                 watch: how.watch,
             };
             let form = match driver.kind() {
@@ -128,7 +130,14 @@ impl Store {
                     below,
                 },
             };
-            let applied = apply(&open(tree)?, form, source, &options)?;
+            let root = open(tree)?;
+            let applied = apply(&root, form, source, &options)?;
+            // What was copied from the parent was not read, and need not be before somebody asks.
+            if driver.kind() == DriverKind::Overlay || new.parent.is_none() {
+                let index = index::build(&root, &applied.known, how.watch)?;
+                index.write(&recipe.join(index::FILE))?;
+                meta.size = index.size();
+            }
             let diff_id = applied.blob.diff_id;
             meta.diff_id = Some(diff_id.to_string());
             let chain = chain_id(above.as_ref(), diff_id)?;

@@ -14,6 +14,8 @@ const VERBS: &[(&str, &str)] = &[
     ("store du", "layers"),
     ("store check", "damage"),
     ("store check --repair --dry-run", "damage"),
+    ("store check --deep", "damage"),
+    ("store dedup --dry-run", "linked"),
     ("store gc --dry-run", "paths"),
     ("layer create --from-dir F/dir", "id"),
     ("layer create --from-tar F/dir.tar", "id"),

@@ -266,3 +266,45 @@ fn many_work_at_a_time_while_garbage_is_collected() {
         shop.is_whole();
     });
 }
+
+#[test]
+fn killed_dedups_change_nothing_that_shows() {
+    both("killed_dedups", |shop, dice, _| {
+        let fill = "for d in 1 2 3 4; do mkdir d$d; for i in $(seq 40); do echo $d $i > d$d/f$i; done; done; \
+                    for i in $(seq 30); do echo pair $i > p$i; ln p$i d1/p$i; ln p$i d2/p$i; done";
+        let make = |name: &str| shop.layer_of(name, fill);
+        let warm = [make("warm1"), make("warm2")];
+        let usual = shop.time(&["store", "dedup"]);
+        let mut layers = warm.to_vec();
+        for round in 0..kills() {
+            layers.push(make(&format!("more{round}")));
+            let before: Vec<_> = layers.iter().map(|layer| shop.looks(layer)).collect();
+            let tars: Vec<_> = layers
+                .iter()
+                .map(|layer| shop.ok(&["layer", "diff", layer]))
+                .collect();
+            // Some are forgotten, so that the kill may come while they are made.
+            if round % 3 == 0 {
+                let index = shop
+                    .root()
+                    .join("meta/layers")
+                    .join(&layers[0])
+                    .join("index");
+                fs::remove_file(index).unwrap();
+            }
+            shop.killed(dice, usual, &["store", "dedup"]);
+            shop.is_whole();
+            let after: Vec<_> = layers.iter().map(|layer| shop.looks(layer)).collect();
+            assert_eq!(after, before);
+            let exported: Vec<_> = layers
+                .iter()
+                .map(|layer| shop.ok(&["layer", "diff", layer]))
+                .collect();
+            assert_eq!(exported, tars);
+            assert_eq!(shop.ok(&["store", "check", "--deep"]), "");
+        }
+        shop.ok(&["store", "dedup"]);
+        assert_eq!(shop.dedup(&[])["linked"]["files"], 0);
+        shop.is_whole();
+    });
+}

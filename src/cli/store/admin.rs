@@ -2,15 +2,16 @@
 
 use serde_json::json;
 
-use super::args::{Globals, StoreVerb};
+use super::args::{DedupArgs, DedupWord, Globals, StoreVerb};
 use super::interruptible;
-use super::output::{damaged, say, table};
+use super::output::{bytes, damaged, say, table};
 use super::progress::during;
 use crate::cli::failure::{Failure, shown};
 use crate::store::Store;
 use crate::store::check::Damage;
+use crate::store::dedup::{DedupOptions, Saved};
 use crate::store::driver::driver;
-use crate::store::error::Kind;
+use crate::store::error::{Error, Kind};
 use crate::store::meta::{ContainerMeta, DriverKind, LayerMeta};
 use crate::store::usage::Usage;
 use crate::store::watch::{Phase, Watch};
@@ -24,7 +25,12 @@ pub fn run(globals: &Globals, verb: StoreVerb) -> Result<u8, Failure> {
         StoreVerb::Init => init(globals),
         StoreVerb::Info => info(globals),
         StoreVerb::Du => du(globals),
-        StoreVerb::Check { repair, dry_run } => check(globals, repair && !dry_run),
+        StoreVerb::Check {
+            repair,
+            dry_run,
+            deep,
+        } => check(globals, repair && !dry_run, deep),
+        StoreVerb::Dedup(args) => dedup(globals, &args),
         StoreVerb::Gc { dry_run } => gc(globals, dry_run),
     }
 }
@@ -33,7 +39,8 @@ fn init(globals: &Globals) -> Result<u8, Failure> {
     let driver = globals
         .driver
         .map_or(DriverKind::Overlay, |word| word.kind());
-    let store = Store::init(&globals.root_dir()?, &globals.run_dir()?, driver)?;
+    let dedup = globals.dedup == Some(DedupWord::On);
+    let store = Store::init_with(&globals.root_dir()?, &globals.run_dir()?, driver, dedup)?;
     let root = shown(store.layout().root());
     say(globals, &json!({ "root": root, "driver": driver }), || {
         root.clone()
@@ -104,9 +111,15 @@ fn measure(
     Ok((of_layers, of_containers))
 }
 
-fn check(globals: &Globals, repair: bool) -> Result<u8, Failure> {
+fn check(globals: &Globals, repair: bool, deep: bool) -> Result<u8, Failure> {
     let store = interruptible(globals.open()?)?;
-    let report = during(globals, &store, || store.check(repair))?;
+    let report = during(globals, &store, || {
+        let mut report = store.check(repair)?;
+        if deep {
+            report.damage.extend(store.check_contents(repair, &store)?);
+        }
+        Ok::<_, Error>(report)
+    })?;
     say(globals, &report, || {
         let line = |damage: &Damage| {
             let done = match damage {
@@ -130,6 +143,36 @@ fn check(globals: &Globals, repair: bool) -> Result<u8, Failure> {
     }
     let whole = report.damage.iter().all(|damage| damage.repaired);
     Ok(if whole { 0 } else { Kind::Corrupt.code() })
+}
+
+fn dedup(globals: &Globals, args: &DedupArgs) -> Result<u8, Failure> {
+    let store = interruptible(globals.open()?)?;
+    let options = DedupOptions {
+        method: args.method.method(),
+        min_size: args.min_size,
+        dry_run: args.dry_run,
+        force_offline: args.force_offline,
+    };
+    let report = during(globals, &store, || store.dedup(&options, &store))?;
+    say(globals, &report, || {
+        let would = if report.dry_run { "to be " } else { "" };
+        let saved = |what: &str, saved: Saved| {
+            let (files, size) = (saved.files, bytes(saved.bytes));
+            format!("{would}{what}: {files} files, {size}\n")
+        };
+        let mut text = saved("linked", report.linked);
+        if report.shared != Saved::default() {
+            text.push_str(&saved("sharing blocks", report.shared));
+        }
+        text.push_str(&format!("{would}freed: {}\n", bytes(report.freed)));
+        for (why, files) in &report.skipped {
+            text.push_str(&format!("left as they are, {why}: {files} files\n"));
+        }
+        for left in &report.left_alone {
+            text.push_str(&format!("left alone, {}: layer {}\n", left.why, left.layer));
+        }
+        text
+    })
 }
 
 fn gc(globals: &Globals, dry_run: bool) -> Result<u8, Failure> {

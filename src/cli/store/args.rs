@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::store::meta::{DriverKind, SyncPolicy};
 
+mod admin;
 mod archive;
 
 use archive::parse_bytes;
 
+pub use admin::{DedupArgs, DedupWord, StoreVerb};
 pub use archive::{
     ChangesArgs, CompressWord, DevicesWord, DiffArgs, ImageVerb, UnpackArgs, XattrsWord,
 };
@@ -63,6 +65,9 @@ pub struct Globals {
         value_name = "WHEN"
     )]
     pub sync: SyncWord,
+    /// Link equal files of new layers to those of layers that are there [default: what the store was made for]
+    #[arg(long, global = true, value_enum, value_name = "WHEN")]
+    pub dedup: Option<DedupWord>,
 }
 
 /// `--driver`
@@ -132,32 +137,6 @@ pub enum Noun {
     /// Lists of layers with a configuration
     #[command(subcommand)]
     Image(ImageVerb),
-}
-
-/// `plyfs store ...`
-#[derive(Debug, PartialEq, Eq, Subcommand)]
-pub enum StoreVerb {
-    /// Make an empty store
-    Init,
-    /// Say what it is and what its filesystem can
-    Info,
-    /// Say what everything in it takes
-    Du,
-    /// Look whether everything is there; exit code 7 if not
-    Check {
-        /// Remove garbage, and what is known of objects that are gone
-        #[arg(long)]
-        repair: bool,
-        /// Only say what a repair would do
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Remove what a crash left behind
-    Gc {
-        /// Only say what would be removed
-        #[arg(long)]
-        dry_run: bool,
-    },
 }
 
 /// `plyfs layer ...`
@@ -365,7 +344,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 const NOUNS: [&str; 4] = ["store", "layer", "container", "image"];
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 9] = [
     "--root",
     "--run",
     "--driver",
@@ -374,6 +353,7 @@ const FLAGS: [&str; 8] = [
     "--quiet",
     "--progress",
     "--sync",
+    "--dedup",
 ];
 
 /// Do these arguments (without the program's name) begin as those of the store do?

@@ -22,7 +22,7 @@ pub mod progress;
 pub mod transfer;
 pub mod view;
 
-use args::{Globals, Noun, StoreOrder};
+use args::{DedupWord, Globals, Noun, StoreOrder};
 
 /// Does what was asked for.
 ///
@@ -71,6 +71,9 @@ impl Globals {
     pub fn open(&self) -> Result<Store, Failure> {
         let mut store = Store::open(&self.root_dir()?, &self.run_dir()?)?;
         store.sync = self.sync.policy();
+        if let Some(word) = self.dedup {
+            store.dedup_new = word == DedupWord::On;
+        }
         Ok(store)
     }
 

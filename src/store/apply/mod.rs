@@ -18,6 +18,7 @@ use std::path::Path;
 use super::blob::{BlobInfo, BlobReader};
 use super::digest::Digest;
 use super::error::{Error, Kind, OrAt, Result};
+use super::index::Known;
 use super::merged::MergedDir;
 use super::recipe::Recorder;
 use super::remarks::Remarks;
@@ -81,6 +82,8 @@ pub struct ApplyOptions<'a> {
     pub expected: Expected,
     /// Where to write the recipe to: the meta of the layer.
     pub recipe: Option<&'a Path>,
+    /// Hash what is written, for an index.
+    pub hashes: bool,
     /// Who looks on.
     pub watch: &'a dyn Watch,
 }
@@ -107,6 +110,8 @@ pub struct Applied {
     pub bytes: u64,
     /// What could not be as the archive has it.
     pub remarks: Remarks,
+    /// Hashes of the files.
+    pub known: Known,
 }
 
 /// Unpacks a blob over the directory `root`.
@@ -139,6 +144,7 @@ pub fn apply(
         entries: unpacker.meter.entries,
         bytes: unpacker.meter.bytes,
         remarks: unpacker.remarks,
+        known: unpacker.known,
     })
 }
 
@@ -182,6 +188,7 @@ struct Unpacker<'a> {
     meter: Meter,
     recipe: Option<Recorder>,
     remarks: Remarks,
+    known: Known,
     /// By the path without links that leads there.
     made: BTreeMap<Vec<u8>, Made>,
     /// Times that directories get back when all is done.
@@ -207,6 +214,7 @@ impl<'a> Unpacker<'a> {
             meter: Meter::new(root, options.limits)?,
             recipe,
             remarks: Remarks::default(),
+            known: Known::default(),
             made: BTreeMap::new(),
             dir_times: BTreeMap::new(),
             opaque: BTreeSet::new(),

@@ -147,7 +147,7 @@ impl Unpacker<'_> {
             }
             match sparse {
                 Some(sparse) => self.sparse_data(&file, real, &sparse, archive)?,
-                None => self.data(&file, real, (0, entry.size), archive)?,
+                None => self.whole_data(&file, real, entry.size, archive)?,
             }
         }
         self.attributes(
@@ -171,9 +171,27 @@ impl Unpacker<'_> {
         let data: u64 = sparse.stretches.iter().map(|stretch| stretch.len).sum();
         self.meter.holes(sparse.size - data)?;
         for stretch in &sparse.stretches {
-            self.data(file, real, (stretch.offset, stretch.len), archive)?;
+            let range = (stretch.offset, stretch.len);
+            self.data(file, real, range, archive, None)?;
         }
         file.truncate(sparse.size).map_err(|e| failed(real, e))
+    }
+
+    /// The data of a file without holes, which is hashed as it passes by.
+    fn whole_data(
+        &mut self,
+        file: &FileFd,
+        real: &[u8],
+        size: u64,
+        archive: &mut Archive<'_>,
+    ) -> Result<()> {
+        if !self.options.hashes {
+            return self.data(file, real, (0, size), archive, None);
+        }
+        let mut hasher = blake3::Hasher::new();
+        self.data(file, real, (0, size), archive, Some(&mut hasher))?;
+        let noted = self.known.note(file, &hasher);
+        noted.map_err(|e| failed(real, e))
     }
 
     /// The next `len` bytes of data, to be written at `offset`.
@@ -183,6 +201,7 @@ impl Unpacker<'_> {
         real: &[u8],
         (mut offset, len): (u64, u64),
         archive: &mut Archive<'_>,
+        mut hasher: Option<&mut blake3::Hasher>,
     ) -> Result<()> {
         let end = offset + len;
         while offset < end {
@@ -196,6 +215,9 @@ impl Unpacker<'_> {
             tell(self.options.watch, got as u64, 0)?;
             let written = file.write_all_at(&self.buffer[..got], offset);
             written.map_err(|e| failed(real, e))?;
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&self.buffer[..got]);
+            }
             offset += got as u64;
         }
         Ok(())

@@ -116,6 +116,7 @@ impl Ground {
             strict_xattrs: false,
             expected: Expected::default(),
             recipe: Some(&meta),
+            hashes: false,
             watch: &Nobody,
         };
         let applied = apply(
@@ -458,6 +459,7 @@ fn whatever_is_cut_or_changed_is_refused() {
         strict_xattrs: true,
         expected,
         recipe: None,
+        hashes: false,
         watch: &Nobody,
     };
     let ground = Ground::new();

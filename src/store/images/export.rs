@@ -270,6 +270,7 @@ impl Store {
             strict_xattrs: false,
             expected: Expected::default(),
             recipe: None,
+            hashes: false,
             watch,
         };
         std::thread::scope(|scope| {

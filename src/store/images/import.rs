@@ -343,6 +343,7 @@ impl Import<'_> {
             strict_xattrs: false,
             expected: Expected::default(),
             recipe: None,
+            hashes: false,
             watch: self.how.watch,
         };
         apply(&open(dir)?, TreeForm::Whole, source(path)?, &options)?;
