@@ -133,7 +133,8 @@ fn what_differs_in_anything_stays_two_files() {
         let b = shop.dir(
             "b",
             &format!(
-                "{make}; chmod 600 mode; echo sane > data; setfattr -n user.k -v w xattr; setfattr -n user.x -v '' xname; \
+                "{make}; chmod 600 mode; echo sane > data; setfattr -n user.k -v w xattr; \
+                 setfattr -n user.x -v '' xname; \
                  mv path path2; echo more >> size; setfacl -m u:1:r acl; find . -exec touch -d '{still}' {{}} +; \
                  touch -d '2020-02-02 02:02:02.123456788' mtime"
             ),
@@ -517,7 +518,8 @@ fn new_layers_share_from_the_first_moment() {
 #[test]
 fn a_second_equal_layer_takes_next_to_nothing() {
     each("a_second_equal_layer", |shop| {
-        let fill = "for d in $(seq 10); do mkdir d$d; for i in $(seq 20); do head -c 9000 /dev/urandom > d$d/f$i; done; done";
+        let fill = "for d in $(seq 10); do mkdir d$d; \
+                    for i in $(seq 20); do head -c 9000 /dev/urandom > d$d/f$i; done; done";
         let first = shop.layer_of("a", fill);
         let disk = || {
             let text = shop.sh(&format!(
