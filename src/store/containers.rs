@@ -131,12 +131,14 @@ impl Store {
     /// # Errors
     /// When there is no mount table.
     pub fn mounted(&self, container: &ContainerMeta) -> Result<Option<Entry>> {
-        let MountPlan::Overlay(plan) = self.mount_plan(container)? else {
+        if container.driver == DriverKind::Vfs {
             return Ok(None);
-        };
+        }
+        // Not by its plan: that reads what is known of every layer below.
+        let place = driver(container.driver).seen_at(self.layout(), &container.id);
         let proc = Path::new("/proc/self/mountinfo");
         let table = Table::read().or_at("cannot read", proc)?;
-        Ok(table.top_at(plan.merged.as_os_str()).cloned())
+        Ok(table.top_at(place.as_os_str()).cloned())
     }
 
     /// Removes a container with all it changed.

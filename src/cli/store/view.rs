@@ -10,11 +10,12 @@ use crate::cli::failure::{Failure, reason};
 use crate::cli::run::directories;
 use crate::cli::unmount;
 use crate::store::Store;
-use crate::store::driver::{MountPlan, OverlayPlan};
+use crate::store::driver::{MountPlan, OverlayPlan, driver};
 use crate::store::error::Kind;
 use crate::store::id::Id;
 use crate::store::init::Marks;
 use crate::store::lock::LockMode;
+use crate::store::meta::DriverKind;
 use crate::sys::errno::Errno;
 use crate::sys::{mount as fuse, overlayfs, process};
 
@@ -118,17 +119,18 @@ fn by_fuse(plan: &OverlayPlan) -> Result<(), Failure> {
 /// [`Kind::Precondition`] when it is not mounted, [`Kind::Busy`] while somebody uses it.
 pub fn unmount(store: &Store, id: &Id) -> Result<(), Failure> {
     let (container, _kept) = store.lock_container(id, LockMode::Exclusive)?;
-    let MountPlan::Overlay(plan) = store.mount_plan(&container)? else {
+    if container.driver == DriverKind::Vfs {
         return Ok(());
-    };
+    }
+    let merged = driver(container.driver).seen_at(store.layout(), id);
     let Some(entry) = store.mounted(&container)? else {
         let text = format!("container {id} is not mounted");
         return Err(Failure::new(Kind::Precondition.code(), text));
     };
     if entry.fstype == fuse::FSTYPE {
-        return unmount_fuse(&plan.merged);
+        return unmount_fuse(&merged);
     }
-    overlayfs::unmount(plan.merged.as_os_str()).map_err(|errno| {
+    overlayfs::unmount(merged.as_os_str()).map_err(|errno| {
         let kind = match errno {
             Errno::EBUSY => Kind::Busy,
             _ => Kind::Other,
