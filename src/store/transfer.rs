@@ -267,11 +267,46 @@ impl Store {
                 };
             }
         }
-        hashed(sink, |sink| {
-            let mut export = TarExport::new(sink, watch);
-            self.changes(tree, base, &mut export)?;
-            Ok(export.finish()?.1)
-        })
+        hashed(sink, |sink| self.write_changes(tree, base, sink, watch))
+    }
+
+    /// As [`Store::export`], for who does not ask for the digest: it is computed only where it proves that a layer is
+    /// undamaged.
+    ///
+    /// # Errors
+    /// As [`Store::export`].
+    pub fn export_undigested(
+        &self,
+        tree: &Tree,
+        base: Option<&Tree>,
+        sink: &mut (dyn Write + Send),
+        watch: &dyn Watch,
+    ) -> Result<Remarks> {
+        if let (Tree::Layer(id), None) = (tree, base)
+            && recipe::exists(&self.layout().layer(id))?
+        {
+            return Ok(self.export(tree, None, sink, watch)?.remarks);
+        }
+        watch.begin(Phase::Pack, None);
+        let _kept = match tree {
+            Tree::Layer(id) => self.lock_parent(Some(id))?,
+            Tree::Container(_) => None,
+        };
+        let remarks = self.write_changes(tree, base, &mut *sink, watch)?;
+        sink.flush().map_err(recipe::cannot_write)?;
+        Ok(remarks)
+    }
+
+    fn write_changes(
+        &self,
+        tree: &Tree,
+        base: Option<&Tree>,
+        sink: impl Write + Send,
+        watch: &dyn Watch,
+    ) -> Result<Remarks> {
+        let mut export = TarExport::new(sink, watch);
+        self.changes(tree, base, &mut export)?;
+        Ok(export.finish()?.1)
     }
 
     /// Writes the whole tree as an archive that stands on nothing.

@@ -88,24 +88,32 @@ pub fn diff(globals: &Globals, store: &Store, tree: &Tree, args: &DiffArgs) -> R
         .as_deref()
         .map(|base| find(store, base))
         .transpose()?;
-    let export = |sink: &mut (dyn Write + Send)| store.export(tree, base.as_ref(), sink, store);
     let file = args
         .output
         .as_deref()
         .filter(|path| path.as_os_str() != "-");
-    let exported = during(globals, store, || match file {
+    let (base, digest) = (base.as_ref(), globals.json && file.is_some());
+    let export = |sink: &mut (dyn Write + Send)| match digest {
+        true => {
+            let exported = store.export(tree, base, sink, store)?;
+            let value = json!({ "diff_id": exported.diff_id, "size": exported.size });
+            Ok((exported.remarks, value))
+        }
+        // Nobody is told of it, and it costs more than the rest.
+        false => Ok((
+            store.export_undigested(tree, base, sink, store)?,
+            Value::Null,
+        )),
+    };
+    let (remarks, value) = during(globals, store, || match file {
         Some(path) => Ok(write_file(path, export)?),
         None => Ok::<_, Failure>(export(&mut standard_output()?)?),
     })?;
-    remark(globals, &exported.remarks);
-    match &args.output {
+    remark(globals, &remarks);
+    match file {
         // Standard output carries the archive.
         None => Ok(0),
-        Some(path) if path.as_os_str() == "-" => Ok(0),
-        Some(_) => {
-            let value = json!({ "diff_id": exported.diff_id, "size": exported.size });
-            say(globals, &value, String::new)
-        }
+        Some(_) => say(globals, &value, String::new),
     }
 }
 
