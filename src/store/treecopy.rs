@@ -86,10 +86,12 @@ pub fn copy_tree(from: &DirFd, to: &DirFd, rules: Rules<'_>) -> Result<Copied> {
         .map_err(|errno| failed(&Trail::top(), errno))?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 1..threads.clamp(2, THREADS_MAX) {
-            scope.spawn(|| job.work());
-        }
-        job.work();
+        let mut helpers = 1..threads.clamp(2, THREADS_MAX);
+        job.work(&mut || {
+            if helpers.next().is_some() {
+                scope.spawn(|| job.work(&mut || ()));
+            }
+        });
     });
     let counts = &job.counts;
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -229,8 +231,9 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// What one thread does: takes tasks until there are none and nobody can make more.
-    fn work(&self) {
+    /// What one thread does: takes tasks until there are none and nobody can make more. Calls `recruit` whenever there
+    /// is something for another thread to do: to start one costs more than to copy a few files.
+    fn work(&self, recruit: &mut dyn FnMut()) {
         let mut buffer = vec![0; object::SMALL_BYTES];
         let mut made = Vec::new();
         let mut stack = self.stack.lock();
@@ -244,6 +247,9 @@ impl<'a> Job<'a> {
                 continue;
             };
             stack.busy += 1;
+            if !stack.todo.is_empty() {
+                recruit();
+            }
             drop(stack);
             let done = match self.rules.watch.is_stopped() {
                 true => Err(interrupted()),
