@@ -5,18 +5,29 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Bench;
-use crate::measure::{Cost, Kind, run};
+use crate::measure::{Cost, Costs, Kind, run};
+use crate::same::{Times, assert_same};
 use crate::shop::Shop;
 use crate::trees;
 
-/// 50,000 small files: in memory for the processor, on a disk for the clock.
-pub fn small_files(bench: &mut Bench) {
+/// 50,000 small files in memory: what the processor does.
+pub fn small_in_memory(bench: &mut Bench) {
     let files = bench.scaled(50_000);
-    let make = |at: &Path| trees::small_files(at, files);
-    for (place, kind, bar) in [("memory", Kind::Cpu, 0.80), ("disk", Kind::Wall, 0.6)] {
-        let what = format!("vfs: copy {files} small files, {place}");
-        copies(bench, &what, kind, bar, &make);
-    }
+    let at = bench.in_memory("copies");
+    let (ours, theirs) = copies(bench, &at, &[], &|at| trees::small_files(at, files));
+    let what = format!("vfs: copy of {files} small files, tmpfs");
+    let table = &mut bench.table;
+    table.ratio(&what, Kind::Cpu, &ours, "cp -a", &theirs, 0.80);
+}
+
+/// The same on ext4: what one waits for.
+pub fn small_on_disk(bench: &mut Bench) {
+    let files = bench.scaled(50_000);
+    let at = bench.on_disk("copies");
+    let (ours, theirs) = copies(bench, &at, &[], &|at| trees::small_files(at, files));
+    let what = format!("vfs: copy of {files} small files, ext4");
+    let table = &mut bench.table;
+    table.ratio(&what, Kind::Wall, &ours, "cp -a", &theirs, 0.6);
 }
 
 /// Few big files, where only bandwidth counts.
@@ -27,96 +38,70 @@ pub fn big_files(bench: &mut Bench) {
             trees::big_file(&at.join(format!("big-{i}")), megabytes << 20);
         }
     };
-    let what = format!("vfs: copy 4 files of {megabytes} MiB, memory");
-    copies(bench, &what, Kind::Wall, 1.05, &make);
-}
-
-fn copies(bench: &mut Bench, what: &str, kind: Kind, bar: f64, make: &dyn Fn(&Path)) {
-    let at = match kind {
-        Kind::Cpu => bench.in_memory("copies"),
-        Kind::Wall if what.contains("memory") => bench.in_memory("copies"),
-        Kind::Wall => bench.on_disk("copies"),
-    };
-    let from = at.join("from");
-    fs::create_dir(&from).unwrap();
-    make(&from);
-    let shop = Shop::new(&at, "vfs");
-    shop.run(&[
-        "layer",
-        "create",
-        "--from-dir",
-        from.to_str().unwrap(),
-        "--name",
-        "base",
-    ]);
-    let to = at.join("to");
-    let (ours, theirs) = bench
-        .patience
-        .pair(|| copy_by_store(&shop), || copy_by_cp(&[], &from, &to));
-    bench.table.ratio(what, kind, &ours, "cp -a", &theirs, bar);
-    fs::remove_dir_all(at).unwrap();
-}
-
-fn settle() {
-    rustix::fs::sync();
-}
-
-fn copy_by_store(shop: &Shop) -> Cost {
-    settle();
-    let cost = shop.run(&["container", "create", "--layer", "base"]);
-    let all = shop.say(&["container", "ls"]);
-    // The id is the first word of the last line, whatever is above it.
-    let id = all
-        .lines()
-        .last()
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap();
-    shop.run(&["container", "rm", id]);
-    cost
-}
-
-fn copy_by_cp(options: &[&str], from: &Path, to: &Path) -> Cost {
-    settle();
-    let cost = run(Command::new("cp").arg("-a").args(options).arg(from).arg(to));
-    fs::remove_dir_all(to).unwrap();
-    cost
+    for (name, at) in [
+        ("tmpfs", bench.in_memory("copies")),
+        ("ext4", bench.on_disk("copies")),
+    ] {
+        let (ours, theirs) = copies(bench, &at, &[], &make);
+        let what = format!("vfs: copy of 4 files of {megabytes} MiB, {name}");
+        let table = &mut bench.table;
+        table.ratio(&what, Kind::Wall, &ours, "cp -a", &theirs, 1.05);
+        table.ratio(&what, Kind::Cpu, &ours, "cp -a", &theirs, 1.05);
+    }
 }
 
 /// Where the filesystem shares blocks.
 pub fn reflink(bench: &mut Bench) {
-    let at = bench.on_disk("reflink");
-    let image = at.join("image");
-    fs::File::create(&image).unwrap().set_len(2 << 30).unwrap();
-    let place = at.join("place");
-    fs::create_dir(&place).unwrap();
-    run(Command::new("mkfs.xfs").arg("-q").arg(&image));
-    run(Command::new("mount")
-        .args(["-o", "loop"])
-        .arg(&image)
-        .arg(&place));
-    let from = place.join("from");
+    let (files, megabytes) = (bench.scaled(5_300), bench.scaled(200));
+    for kind in ["xfs", "btrfs"] {
+        let disk = bench.filesystem(kind);
+        let always: &[&str] = &["--reflink=always"];
+        let one = |at: &Path| trees::big_file(&at.join("big"), megabytes << 20);
+        let (ours, theirs) = copies(bench, disk.path(), always, &one);
+        let what = format!("vfs: container of a file of {megabytes} MiB by reflink, {kind}");
+        let table = &mut bench.table;
+        table.within(&what, &ours, 5.0);
+        table.ratio(&what, Kind::Wall, &ours, "cp -a --reflink", &theirs, 1.0);
+        let base = |at: &Path| trees::base(at, files, megabytes << 20);
+        let (ours, theirs) = copies(bench, disk.path(), always, &base);
+        let what = format!("vfs: copy of {files} files by reflink, {kind}");
+        let table = &mut bench.table;
+        table.ratio(&what, Kind::Wall, &ours, "cp -a --reflink", &theirs, 1.0);
+    }
+}
+
+/// A tree that is made by `make`, copied by the store and by cp.
+fn copies(bench: &Bench, at: &Path, options: &[&str], make: &dyn Fn(&Path)) -> (Costs, Costs) {
+    let (from, to) = (at.join("from"), at.join("to"));
     fs::create_dir(&from).unwrap();
-    trees::big_file(&from.join("big"), bench.scaled(200) << 20);
-    let shop = Shop::new(&place, "vfs");
-    shop.run(&[
-        "layer",
-        "create",
-        "--from-dir",
-        from.to_str().unwrap(),
-        "--name",
-        "base",
-    ]);
-    let to = place.join("to");
-    let (ours, theirs) = bench.patience.pair(
-        || copy_by_store(&shop),
-        || copy_by_cp(&["--reflink=always"], &from, &to),
-    );
-    let what = "vfs: copy a file of 200 MB by reflink, xfs";
-    bench
-        .table
-        .ratio(what, Kind::Wall, &ours, "cp -a --reflink", &theirs, 1.0);
-    bench.table.within(what, &ours, 5.0);
-    run(Command::new("umount").arg(&place));
+    make(&from);
+    let shop = Shop::new(at, "vfs");
+    let dir = from.to_str().unwrap();
+    shop.run(&["layer", "create", "--from-dir", dir, "--name", "base"]);
+    let (ours, theirs) = bench
+        .patience
+        .pair(|| by_store(&shop, &from), || by_cp(options, &from, &to));
+    fs::remove_dir_all(from).unwrap();
+    shop.destroy();
+    (ours, theirs)
+}
+
+fn by_store(shop: &Shop, from: &Path) -> Cost {
+    rustix::fs::sync();
+    let (id, cost) = shop.tell(&["container", "create", "--layer", "base"]);
+    // The root of a layer is the store's own.
+    for name in fs::read_dir(from).unwrap() {
+        let name = name.unwrap().file_name();
+        assert_same(&from.join(&name), &shop.tree(&id).join(&name), Times::Exact);
+    }
+    shop.run(&["container", "rm", &id]);
+    cost
+}
+
+fn by_cp(options: &[&str], from: &Path, to: &Path) -> Cost {
+    rustix::fs::sync();
+    let cost = run(Command::new("cp").arg("-a").args(options).arg(from).arg(to));
+    assert_same(from, to, Times::Exact);
+    fs::remove_dir_all(to).unwrap();
+    cost
 }

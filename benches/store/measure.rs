@@ -19,6 +19,14 @@ impl Cost {
             Kind::Cpu => self.cpu,
         }
     }
+
+    /// One after the other.
+    pub fn plus(self, other: Cost) -> Cost {
+        Cost {
+            wall: self.wall + other.wall,
+            cpu: self.cpu + other.cpu,
+        }
+    }
 }
 
 /// What is compared.
@@ -41,13 +49,20 @@ impl Patience {
         }
     }
 
-    /// The medians of both sides, which run by turns.
+    /// All runs of both sides, by turns; who is first changes, too.
     pub fn pair(
         self,
         mut ours: impl FnMut() -> Cost,
         mut theirs: impl FnMut() -> Cost,
     ) -> (Costs, Costs) {
-        let rounds = (0..self.repeats).map(|_| (ours(), theirs()));
+        let rounds = (0..self.repeats).map(|round| {
+            if round % 2 == 0 {
+                let first = ours();
+                return (first, theirs());
+            }
+            let first = theirs();
+            (ours(), first)
+        });
         let (ours, theirs) = rounds.unzip();
         (Costs(ours), Costs(theirs))
     }
@@ -113,6 +128,7 @@ pub fn warn_if_busy() {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let busy = load.split(' ').next().and_then(|load| load.parse().ok());
     if busy.is_some_and(|load: f64| load > 0.5) {
+        let load = load.trim();
         eprintln!("the load is {load}: figures are only worth something on an idle machine");
     }
 }

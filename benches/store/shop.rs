@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::measure::{Cost, run};
+use crate::measure::{Cost, costs, run};
 
 /// A store in a directory of its own.
 pub struct Shop {
@@ -40,9 +40,31 @@ impl Shop {
         String::from_utf8(out.stdout).unwrap().trim_end().into()
     }
 
+    /// What a call prints, and what it costs.
+    pub fn tell(&self, args: &[&str]) -> (String, Cost) {
+        let mut said = String::new();
+        let cost = costs(|| said = self.say(args));
+        (said, cost)
+    }
+
+    /// Removes it and all that is in it.
+    pub fn destroy(self) {
+        for part in ["store", "run"] {
+            let part = self.at.join(part);
+            if part.exists() {
+                std::fs::remove_dir_all(part).unwrap();
+            }
+        }
+    }
+
     /// Where the changes of a container of driver `overlay` are.
     pub fn upper(&self, container: &str) -> PathBuf {
         self.at.join("store/overlay").join(container).join("upper")
+    }
+
+    /// The tree of a layer of driver `overlay`.
+    pub fn layer(&self, id: &str) -> PathBuf {
+        self.at.join("store/overlay").join(id).join("root")
     }
 
     /// Where a container of driver `vfs` is.

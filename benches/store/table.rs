@@ -44,7 +44,13 @@ pub struct Table {
     rows: Vec<Row>,
 }
 
-const HEAD: [&str; 5] = ["what", "plyfs", "beside it", "value", "to reach"];
+const HEAD: [&str; 5] = [
+    "what",
+    "plyfs, CPU / wall",
+    "beside it",
+    "value",
+    "to reach",
+];
 
 impl Table {
     /// Two sides: their ratio is to be no larger than `bar`.
@@ -57,16 +63,15 @@ impl Table {
         theirs: &Costs,
         bar: f64,
     ) {
-        let (ours, theirs) = (ours.median(kind), theirs.median(kind));
         let how = match kind {
             Kind::Wall => "wall",
             Kind::Cpu => "CPU",
         };
         self.rows.push(Row {
             what: format!("{what}, {how}"),
-            ours: seconds(ours),
-            other: format!("{peer} {}", seconds(theirs)),
-            value: ours / theirs,
+            ours: both(ours),
+            other: format!("{peer} {}", both(theirs)),
+            value: ours.median(kind) / theirs.median(kind),
             bar,
             unit: " x",
         });
@@ -74,12 +79,11 @@ impl Table {
 
     /// One side: it is to take no longer than `bar` milliseconds.
     pub fn within(&mut self, what: &str, ours: &Costs, bar: f64) {
-        let ours = ours.median(Kind::Wall);
         self.rows.push(Row {
             what: format!("{what}, wall"),
-            ours: seconds(ours),
+            ours: both(ours),
             other: String::new(),
-            value: ours * 1e3,
+            value: ours.median(Kind::Wall) * 1e3,
             bar,
             unit: " ms",
         });
@@ -134,6 +138,12 @@ impl Table {
         });
         serde_json::to_string_pretty(&rows.collect::<Vec<_>>()).unwrap()
     }
+}
+
+/// Time of the processor, and on the clock.
+fn both(costs: &Costs) -> String {
+    let [cpu, wall] = [Kind::Cpu, Kind::Wall].map(|kind| seconds(costs.median(kind)));
+    format!("{cpu} / {wall}")
 }
 
 fn seconds(s: f64) -> String {
