@@ -69,14 +69,49 @@ impl Book {
     /// # Errors
     /// Not found, or a file that cannot be read.
     pub fn network(&self, name: &str) -> Result<Network> {
-        for path in [self.layout.live_network(name), self.layout.network(name)] {
+        let found = self.find_network(name)?;
+        found.ok_or_else(|| {
+            Error::not_found(format!("no network {name} (plynet network ls lists them)"))
+        })
+    }
+
+    /// As [`Book::network`]; none if there is none.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn find_network(&self, name: &str) -> Result<Option<Network>> {
+        for path in [
+            self.layout.live_network(name),
+            self.layout.adopted(name),
+            self.layout.network(name),
+        ] {
             if let Some(network) = read(&path)? {
-                return Ok(network);
+                return Ok(Some(network));
             }
         }
-        Err(Error::not_found(format!(
-            "no network {name} (plynet network ls lists them)"
-        )))
+        Ok(None)
+    }
+
+    /// Uses a network that somebody else keeps.
+    ///
+    /// # Errors
+    /// Permission or other.
+    pub fn adopt(&self, _: &Claiming, network: &Network) -> Result<()> {
+        let dir = self.layout.live_dir(&network.name);
+        fs::create_dir_all(&dir).or_at("directory", &dir)?;
+        write(&self.layout.adopted(&network.name), network, false)
+    }
+
+    /// Forgets all that does not outlive a boot of a network.
+    ///
+    /// # Errors
+    /// Permission or other.
+    pub fn forget_live(&self, _: &Claiming, name: &str) -> Result<()> {
+        let dir = self.layout.live_dir(name);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other.or_at("directory", &dir),
+        }
     }
 
     /// All networks that were created, or are in the kernel, by name.

@@ -1,18 +1,37 @@
-//! [`Host`]: the networks of one host, which is a network namespace and its two directories. Every verb is a method.
+//! [`Host`]: the networks of one host, which is a network namespace and its two directories. Every verb is a method:
+//! see `networks.rs`, `attach.rs`, `reconcile.rs`.
 
+use std::fs;
 use std::path::Path;
 
-use super::book::Book;
-use super::error::{Error, Kind, Result};
-use super::intent::{Intent, Key, Report};
+use serde::{Deserialize, Serialize};
+
+use super::attach::open_rtnl;
+use super::book::{self, Book};
+use super::dns::life::Starter;
+use super::error::{Error, OrAt, Result};
+use super::firewall::Wanted;
 use super::layout::Layout;
-use super::network::{Network, Spec};
+use super::network::Firewall;
+use crate::sys::netns::Netns;
+use crate::sys::rtnl::Rtnl;
 
 /// The networks of the host that this thread is in.
 #[derive(Debug)]
 pub struct Host {
     /// What is at rest.
     pub book: Book,
+    pub(super) rtnl: Rtnl,
+    pub(super) netns_inode: u64,
+    /// How to start who answers names; none: nobody is started.
+    pub starter: Option<Starter>,
+}
+
+/// `host.json`: whose kernel objects the run directory is about.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    boot_id: String,
+    netns_inode: u64,
 }
 
 impl Host {
@@ -20,71 +39,81 @@ impl Host {
     /// outlive a boot.
     ///
     /// # Errors
-    /// Permission or other.
+    /// Permission; a conflict if `run` is about another namespace.
     pub fn open(root: &Path, run: &Path) -> Result<Host> {
+        let proc = Path::new("/proc/thread-self/ns/net");
+        let netns_inode = Netns::current()
+            .and_then(|netns| netns.inode())
+            .or_at("network namespace", proc)?;
+        let boot = Path::new("/proc/sys/kernel/random/boot_id");
+        let boot_id = fs::read_to_string(boot)
+            .or_at("boot id", boot)?
+            .trim()
+            .to_string();
         let book = Book::open(Layout::new(root, run))?;
-        Ok(Host { book })
+        let host = Host {
+            book,
+            rtnl: open_rtnl()?,
+            netns_inode,
+            starter: None,
+        };
+        host.settle(&Identity {
+            boot_id,
+            netns_inode,
+        })?;
+        Ok(host)
     }
 
-    /// Makes a network. Nothing is in the kernel before somebody is attached to it.
-    ///
-    /// # Errors
-    /// Usage, or a conflict that is named.
-    pub fn create_network(&self, spec: &Spec) -> Result<Network> {
-        Err(Error::new(
-            Kind::Unsupported,
-            format!("network {}: not built yet", spec.name),
-        ))
+    /// Forgets what an earlier boot left, of which the kernel knows nothing.
+    fn settle(&self, now: &Identity) -> Result<()> {
+        let path = self.book.layout.host();
+        let known: Option<Identity> = book::read(&path)?;
+        match known {
+            Some(known) if known == *now => return Ok(()),
+            Some(known) if known.boot_id == now.boot_id => {
+                let mut live = self.book.live()?;
+                live.retain(|network| self.is_used(network).unwrap_or(true));
+                if !live.is_empty() {
+                    let run = self.book.layout.run().display();
+                    return Err(Error::conflict(format!(
+                        "{run} is about another network namespace, with containers on {}; use another --run \
+                         (or remove it, if that namespace is gone)",
+                        live.join(", ")
+                    )));
+                }
+            }
+            Some(_) => {
+                let _claiming = self.book.claim()?;
+                for dir in [self.book.layout.live(), self.book.layout.ports()] {
+                    fs::remove_dir_all(&dir).or_at("directory", &dir)?;
+                    fs::create_dir_all(&dir).or_at("directory", &dir)?;
+                }
+            }
+            None => {}
+        }
+        book::write(&path, now, false)
     }
 
-    /// Removes a network that nobody uses.
+    /// All elements that should be in the kernel: of networks that are there, and of attachments that are done.
     ///
     /// # Errors
-    /// Not found, or a conflict that names the users.
-    pub fn remove_network(&self, name: &str) -> Result<()> {
-        let network = self.book.network(name)?;
-        Err(Error::new(
-            Kind::Unsupported,
-            format!("network {}: not built yet", network.name),
-        ))
-    }
-
-    /// Uses a network that somebody else keeps (an engine, by its own configuration): it is live from now on, and
-    /// forgotten with its last attachment.
-    ///
-    /// # Errors
-    /// A conflict with a live network of that name which is another.
-    pub fn adopt_network(&self, network: &Network) -> Result<()> {
-        Err(Error::new(
-            Kind::Unsupported,
-            format!("network {}: not built yet", network.name),
-        ))
-    }
-
-    /// Attaches containers, all or none, in this order.
-    ///
-    /// # Errors
-    /// That of the first that fails; what was done before is undone.
-    pub fn attach(&self, intents: &[Intent]) -> Result<Vec<Report>> {
-        intents.iter().try_for_each(Intent::check)?;
-        Err(Error::new(Kind::Unsupported, "attach: not built yet"))
-    }
-
-    /// Detaches a container; says whether it was attached. What is gone already is no error, so it may be repeated.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn detach(&self, key: &Key) -> Result<bool> {
-        key.check()?;
-        Err(Error::new(Kind::Unsupported, "detach: not built yet"))
-    }
-
-    /// Compares one attachment with the kernel (CNI's CHECK).
-    ///
-    /// # Errors
-    /// Not found, or what is missing.
-    pub fn check(&self, key: &Key) -> Result<Report> {
-        key.check()?;
-        Err(Error::new(Kind::Unsupported, "check: not built yet"))
+    /// A file that cannot be read.
+    pub fn wanted(&self) -> Result<Wanted> {
+        let mut wanted = Wanted::new();
+        for name in self.book.live()? {
+            let Some(network) = self.book.find_network(&name)? else {
+                continue;
+            };
+            let attachments = self.book.attachments(&name)?;
+            if network.firewall != Firewall::Nftables || attachments.is_empty() {
+                continue;
+            }
+            wanted.network(&network);
+            attachments
+                .iter()
+                .filter(|one| one.done)
+                .for_each(|one| wanted.attachment(one));
+        }
+        Ok(wanted)
     }
 }

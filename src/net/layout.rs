@@ -6,10 +6,12 @@
 //! RUN (gone with the kernel objects: /run/plynet, $XDG_RUNTIME_DIR/plynet)
 //!   lock                               held while leases and ports are claimed, and no longer
 //!   host.json                          which boot and which namespace this directory belongs to
-//!   net/<network>/network.json         the network as it is in the kernel now; its bridge exists or is about to
+//!   net/<network>/network.json         the network as it is in the kernel now, written when its bridge is there
+//!   net/<network>/adopted.json         the same of a network that an engine keeps; there from before the bridge
 //!   net/<network>/attach/<id>@<if>.json   an attachment: intent, then `done`; its maker holds a lock on it
 //!   net/<network>/ip/<address>         a lease: a symbolic link to `<id>@<if>`, so made in one step
-//!   net/<network>/cursor               the address given last
+//!   net/<network>/name/<name>          a name on the network, likewise
+//!   net/<network>/cursor.4, cursor.6   the addresses given last
 //!   port/<proto>-<port>/<address>      a claim: a symbolic link to `<network>/<id>@<if>`; `*` is every address
 //!   netns/<name>                       namespaces that plynet made
 //!   dns/                               the responder's own
@@ -84,6 +86,11 @@ impl Layout {
         self.live_dir(network).join("network.json")
     }
 
+    /// The network as its keeper has it, if that is not plynet.
+    pub fn adopted(&self, network: &str) -> PathBuf {
+        self.live_dir(network).join("adopted.json")
+    }
+
     /// Its attachments.
     pub fn attachments(&self, network: &str) -> PathBuf {
         self.live_dir(network).join("attach")
@@ -100,7 +107,12 @@ impl Layout {
         self.live_dir(network).join("ip")
     }
 
-    /// The address given last.
+    /// Names of its containers.
+    pub fn names(&self, network: &str) -> PathBuf {
+        self.live_dir(network).join("name")
+    }
+
+    /// The address given last; each family has an extension.
     pub fn cursor(&self, network: &str) -> PathBuf {
         self.live_dir(network).join("cursor")
     }

@@ -4,7 +4,11 @@
 //! |---|---|
 //! | [`host`] | the front door: every verb is a method of [`host::Host`] |
 //! | [`network`], [`intent`], [`port`], [`name`], [`error`] | the words: what is asked, decided, and told |
-//! | [`layout`], [`book`] | at rest: where each file is; reading and writing them |
+//! | [`layout`], [`book`], [`claims`] | at rest: where each file is; reading and writing them; who owns what |
+//! | [`subnet`], [`derived`] | addresses and names that are chosen, without I/O |
+//! | [`bridge`], [`endpoint`], [`firewall`] | in the kernel: a network, an attachment, rules and elements |
+//! | [`dns`] | names: who answers them, and what |
+//! | `networks.rs`, `decide.rs`, `attach.rs`, [`reconcile`] | the verbs |
 //!
 //! Invariants: an intent is on disk before the kernel is touched, every step can be repeated, and the names of all
 //! objects derive from the intent, so whatever a crash leaves can be finished or taken back. Rules of the firewall are
@@ -12,12 +16,22 @@
 //! the DNS responder where none runs. Front ends (the command line, CNI, netavark) build an [`intent::Intent`] and show
 //! an [`intent::Report`]; they decide nothing.
 
+mod attach;
 pub mod book;
+pub mod bridge;
+pub mod claims;
+mod decide;
+pub mod derived;
 pub mod dns;
+pub mod endpoint;
 pub mod error;
+pub mod firewall;
 pub mod host;
 pub mod intent;
 pub mod layout;
 pub mod name;
 pub mod network;
+mod networks;
 pub mod port;
+pub mod reconcile;
+pub mod subnet;

@@ -446,6 +446,23 @@ pub fn unshare(flags: UnshareFlags) -> Result<()> {
     Ok(())
 }
 
+/// `unshare(2)` of the network namespace, for the calling thread alone.
+pub fn unshare_network() -> Result<()> {
+    // SAFETY: a thread's network namespace has no part in memory or in its table of fds.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+    Ok(())
+}
+
+/// `_IO(0xb7, 3)`
+const NS_GET_NSTYPE: u64 = 0xb703;
+
+/// NS_GET_NSTYPE (ioctl_ns(2)): which `CLONE_NEW*` made the namespace; ENOTTY for other files.
+pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<c_int> {
+    // SAFETY: the ioctl takes no argument.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) };
+    check(ret.into()).map(|kind| kind as c_int)
+}
+
 fn require_single_thread() -> Result<()> {
     let tasks = rustix::fs::stat(c"/proc/self/task").map_err(|_| Errno::ENOSYS)?;
     // "." and ".." and one directory per thread.

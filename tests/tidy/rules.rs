@@ -95,7 +95,7 @@ pub const LONG_FILES: &[(&str, usize)] = &[
     // One short method per request of FUSE.
     ("src/fs/adapter.rs", 670),
     // Short system calls in the order of what they are about.
-    ("src/sys/ffi.rs", 630),
+    ("src/sys/ffi.rs", 660),
 ];
 
 /// The rooms import each other in one direction only.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::args::Globals;
 use crate::cli::failure::Failure;
+use crate::net::dns::life::Starter;
 use crate::net::host::Host;
 use crate::sys::process;
 
@@ -13,7 +14,11 @@ impl Globals {
     /// # Errors
     /// Those of [`Host::open`].
     pub fn host(&self) -> Result<Host, Failure> {
-        Ok(Host::open(&self.root_dir()?, &self.run_dir()?)?)
+        let mut host = Host::open(&self.root_dir()?, &self.run_dir()?)?;
+        host.starter = std::env::current_exe()
+            .ok()
+            .map(|program| Starter { program });
+        Ok(host)
     }
 
     /// For networks that were created: the one that was named, the system's, or the user's own.

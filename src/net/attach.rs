@@ -1,0 +1,209 @@
+//! Attach and detach.
+//!
+//! Attach: decide and claim (under the lock, no kernel call, see `decide.rs`), write the intent, then bridge, links,
+//! elements, then `done`. Detach is the way back: not `done` any more, elements, links, claims, intent. Every step may
+//! be repeated, and whoever finds an intent that nobody works on and that is not done takes all of it back.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::book::{Claiming, InFlight};
+use super::bridge;
+use super::endpoint;
+use super::error::{Error, Result};
+use super::firewall::{Filter, Wanted};
+use super::host::Host;
+use super::intent::{Attachment, Intent, Key, Report};
+use super::network::{Firewall, Network};
+use crate::sys::netns::Netns;
+use crate::sys::rtnl::Rtnl;
+
+/// An attachment on its way: its intent is written, and nobody else touches it.
+pub(super) struct Begun {
+    pub network: Network,
+    pub attachment: Attachment,
+    pub netns: Netns,
+    pub flight: InFlight,
+}
+
+impl Host {
+    /// Attaches containers, all or none, in this order.
+    ///
+    /// # Errors
+    /// That of the first that fails; what was done before is undone.
+    pub fn attach(&self, intents: &[Intent]) -> Result<Vec<Report>> {
+        intents.iter().try_for_each(Intent::check)?;
+        let mut begun = Vec::new();
+        match self.attach_all(intents, &mut begun) {
+            Ok(()) => Ok(begun
+                .iter()
+                .map(|one| report(&one.network, &one.attachment))
+                .collect()),
+            Err(error) => {
+                if let Err(other) = self.undo(begun) {
+                    log::error!("undoing a failed attach: {other}; plynet reconcile repeats it");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn attach_all(&self, intents: &[Intent], begun: &mut Vec<Begun>) -> Result<()> {
+        {
+            let claiming = self.book.claim()?;
+            for intent in intents {
+                begun.push(self.begin(&claiming, intent)?);
+            }
+        }
+        let mut bridges = BTreeMap::new();
+        let mut fresh = Vec::new();
+        for one in begun.iter() {
+            let name = one.network.name.as_str();
+            let bridge = match bridges.get(name) {
+                Some(bridge) => *bridge,
+                None => {
+                    let raised = bridge::raise(&self.book, &self.rtnl, &one.network)?;
+                    fresh.extend(raised.fresh.then_some(&one.network));
+                    raised.index
+                }
+            };
+            bridges.insert(name, bridge);
+            endpoint::make(
+                &self.rtnl,
+                &one.network,
+                bridge,
+                &one.attachment,
+                &one.netns,
+            )?;
+        }
+        let mut wanted = Wanted::new();
+        for one in begun
+            .iter()
+            .filter(|one| one.attachment.firewall == Firewall::Nftables)
+        {
+            wanted.network(&one.network);
+            wanted.attachment(&one.attachment);
+        }
+        self.allow(&wanted)?;
+        if begun.iter().any(|one| one.network.dns) {
+            self.answer_names(&fresh)?;
+        }
+        for one in begun.iter_mut() {
+            one.attachment.done = true;
+            self.book.done(&one.attachment)?;
+        }
+        Ok(())
+    }
+
+    /// Adds elements. Where somebody has thrown the table away, all others come back, too.
+    fn allow(&self, wanted: &Wanted) -> Result<()> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let filter = Filter::open()?;
+        if filter.add(wanted)? {
+            filter.add(&self.wanted()?)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that names are answered, also on bridges that were not there before.
+    fn answer_names(&self, fresh: &[&Network]) -> Result<()> {
+        let Some(starter) = &self.starter else {
+            return Ok(());
+        };
+        let named = fresh.iter().filter(|network| network.dns);
+        let gateways: Vec<IpAddr> = named.flat_map(|network| network.gateways()).collect();
+        starter
+            .ensure(&self.book.layout, &gateways)
+            .map_err(|error| {
+                let hint = "a network made with --dns=false needs no responder";
+                Error::new(error.kind, format!("{error} ({hint})"))
+            })
+    }
+
+    fn undo(&self, begun: Vec<Begun>) -> Result<()> {
+        let claiming = self.book.claim()?;
+        for one in begun.into_iter().rev() {
+            self.take_back(&claiming, &one.attachment, one.flight)?;
+            self.lower_if_unused(&claiming, &one.network)?;
+        }
+        Ok(())
+    }
+
+    /// Detaches a container; says whether it was attached. What is gone already is no error, so it may be repeated.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn detach(&self, key: &Key) -> Result<bool> {
+        key.check()?;
+        let Some(held) = self.book.hold(key)? else {
+            return Ok(false);
+        };
+        let Some(mut attachment) = self.book.attachment(key)? else {
+            return Ok(false);
+        };
+        let network = self.book.network(&key.network)?;
+        attachment.done = false;
+        let flight = self.book.begin(&attachment)?;
+        drop(held);
+        self.disconnect(&attachment)?;
+        let claiming = self.book.claim()?;
+        self.book.release(&claiming, &attachment)?;
+        flight.forget()?;
+        self.lower_if_unused(&claiming, &network)?;
+        Ok(true)
+    }
+
+    /// Takes all of an attachment out of the kernel: elements before links, so that no packet for a published port
+    /// goes astray.
+    fn disconnect(&self, attachment: &Attachment) -> Result<()> {
+        if attachment.firewall == Firewall::Nftables {
+            let mut wanted = Wanted::new();
+            wanted.attachment(attachment);
+            if !wanted.is_empty() {
+                Filter::open()?.remove(&wanted)?;
+            }
+        }
+        bridge::remove_link(&self.rtnl, &attachment.host_interface)
+    }
+
+    /// Takes back an attachment that nobody works on, whatever there is of it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn take_back(
+        &self,
+        claiming: &Claiming,
+        attachment: &Attachment,
+        flight: InFlight,
+    ) -> Result<()> {
+        self.disconnect(attachment)?;
+        self.book.release(claiming, attachment)?;
+        flight.forget()
+    }
+}
+
+/// What a caller is told.
+pub(super) fn report(network: &Network, attachment: &Attachment) -> Report {
+    Report {
+        network: network.name.clone(),
+        name: attachment.name.clone(),
+        interface: attachment.key.interface.clone(),
+        host_interface: attachment.host_interface.clone(),
+        bridge: network.bridge.clone(),
+        mac: attachment.mac,
+        addresses: attachment.addresses.clone(),
+        ports: attachment.ports.clone(),
+        dns_servers: if network.dns {
+            network.gateways().collect()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+/// Opens the socket for links of the host.
+pub(super) fn open_rtnl() -> Result<Rtnl> {
+    Rtnl::open().map_err(|errno| Error::kernel("rtnetlink", errno))
+}

@@ -1,0 +1,147 @@
+//! One attachment in the kernel: a pair of links, and the container's end made ready in its namespace. Four messages to
+//! the kernel, two calls.
+
+use super::bridge::{LINK_GROUP, remove_link};
+use super::error::{Error, Result};
+use super::intent::Attachment;
+use super::network::Network;
+use crate::sys::errno::Errno;
+use crate::sys::netns::{Netns, set_sysctl};
+use crate::sys::rtnl::{Changes, Route, Rtnl, Veth};
+
+/// The loopback's number, in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Opens the namespace that a file stands for.
+///
+/// # Errors
+/// Not found; usage if it is something else.
+pub fn open_netns(path: &std::path::Path) -> Result<Netns> {
+    let shown = path.to_string_lossy().escape_debug().to_string();
+    Netns::open(path).map_err(|errno| match errno {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ESRCH => {
+            Error::not_found(format!("network namespace {shown}: {errno}"))
+        }
+        Errno::EINVAL | Errno::ENXIO => Error::usage(format!("{shown} is not a network namespace")),
+        errno => Error::kernel(format!("network namespace {shown}"), errno),
+    })
+}
+
+/// Makes the pair of links and everything in the container's namespace.
+///
+/// # Errors
+/// A conflict with an interface that is there; what the kernel says.
+pub fn make(
+    rtnl: &Rtnl,
+    network: &Network,
+    bridge: u32,
+    attachment: &Attachment,
+    netns: &Netns,
+) -> Result<()> {
+    let veth = Veth {
+        name: &attachment.host_interface,
+        master: bridge,
+        group: LINK_GROUP,
+        mtu: network.mtu,
+        peer: &attachment.key.interface,
+        peer_address: attachment.mac.0,
+        namespace: netns.number(),
+    };
+    let mut changes = Changes::new();
+    changes.veth(&veth);
+    if !attachment.ports.is_empty() {
+        // Where br_netfilter is on, the destination is translated inside of the bridge; to the container itself the
+        // packet then goes back by the port it came from.
+        changes.hairpin(&attachment.host_interface);
+    }
+    match rtnl.apply_new(&changes) {
+        Err(Errno::EEXIST) => again(rtnl, &changes, attachment)?,
+        other => other.map_err(|errno| failed(attachment, errno))?,
+    }
+    netns
+        .within(|| inside(network, attachment))
+        .map_err(|errno| failed(attachment, errno))?
+}
+
+fn failed(attachment: &Attachment, errno: Errno) -> Error {
+    let hint = match errno {
+        Errno::EOPNOTSUPP => " (the kernel lacks veth or bridge)",
+        _ => "",
+    };
+    Error::kernel(format!("{}{hint}", attachment.key), errno)
+}
+
+/// A link of that name is there: on our side a leftover, as nobody has the claim; on the other side somebody's own.
+fn again(rtnl: &Rtnl, changes: &Changes, attachment: &Attachment) -> Result<()> {
+    let name = &attachment.host_interface;
+    let ours = rtnl.link(name).map_err(|errno| failed(attachment, errno))?;
+    if ours.is_some_and(|link| link.group == LINK_GROUP) {
+        remove_link(rtnl, name)?;
+        match rtnl.apply_new(changes) {
+            Err(Errno::EEXIST) => {}
+            other => return other.map_err(|errno| failed(attachment, errno)),
+        }
+    }
+    let (interface, netns) = (&attachment.key.interface, attachment.netns.display());
+    Err(Error::conflict(format!(
+        "{}: there is an interface {interface} in {netns} already",
+        attachment.key
+    )))
+}
+
+/// In the container's namespace.
+fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
+    let interface = &attachment.key.interface;
+    let failed = |errno| failed(attachment, errno);
+    let rtnl = Rtnl::open().map_err(failed)?;
+    let link = rtnl
+        .link(interface)
+        .map_err(failed)?
+        .ok_or_else(|| failed(Errno::ENODEV))?;
+    let mut changes = Changes::new();
+    changes.up(LOOPBACK);
+    for address in &attachment.addresses {
+        if address.ip.is_ipv6() {
+            // Routers are not asked: who is on the bridge could pretend to be one. Older kernels may not know it.
+            let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/accept_ra"), "0");
+            // Engines switch IPv6 off in the namespaces they make.
+            let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0");
+        }
+        changes.address(link.index, address.ip, address.prefix);
+    }
+    changes.up(link.index);
+    if !network.internal && !attachment.no_route {
+        for address in &attachment.addresses {
+            changes.default_route(address.gateway, link.index);
+        }
+    }
+    rtnl.apply(&changes).map_err(failed)
+}
+
+/// In the container's namespace: what is missing there, in words.
+///
+/// # Errors
+/// What the kernel says.
+pub fn missing(network: &Network, attachment: &Attachment) -> Result<Option<String>> {
+    let failed = |errno| failed(attachment, errno);
+    let rtnl = Rtnl::open().map_err(failed)?;
+    let interface = &attachment.key.interface;
+    let Some(link) = rtnl.link(interface).map_err(failed)? else {
+        return Ok(Some(format!("{interface} is gone")));
+    };
+    if !link.up || link.address != attachment.mac.0 {
+        return Ok(Some(format!("{interface} is off, or another one")));
+    }
+    let addresses = rtnl.addresses().map_err(failed)?;
+    let routes = rtnl.routes().map_err(failed)?;
+    for address in &attachment.addresses {
+        if !addresses.contains(&(link.index, address.ip, address.prefix)) {
+            return Ok(Some(format!("address {} is gone", address.ip)));
+        }
+        let way = |route: &Route| route.prefix == 0 && route.gateway == Some(address.gateway);
+        if !network.internal && !attachment.no_route && !routes.iter().any(way) {
+            return Ok(Some(format!("the route by {} is gone", address.gateway)));
+        }
+    }
+    Ok(None)
+}
