@@ -189,7 +189,13 @@ fn make_dir(dir: &Path) -> Result<()> {
         .mode(0o700)
         .recursive(true)
         .create(dir);
-    made.or_at("cannot make", dir)
+    made.or_at("cannot make", dir)?;
+    // What is made in the store looks as it is told to, and not as its surroundings have it.
+    let plain = DirFd::open(dir).and_then(|dir| dir.at().remove_xattr(c"system.posix_acl_default"));
+    match plain {
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(()),
+        result => result.or_at("cannot make", dir),
+    }
 }
 
 fn make_file(path: &Path, text: &[u8]) -> Result<()> {

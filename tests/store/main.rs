@@ -18,6 +18,7 @@ mod contract;
 mod crash;
 mod dedup;
 mod images;
+mod interop;
 mod layers;
 mod options;
 mod progress;

@@ -65,7 +65,9 @@ impl Unpacker<'_> {
     pub(super) fn whiteout(&mut self, entry: &Entry, target: &[u8]) -> Result<()> {
         let (parent, name) = split_last(target).map_err(|e| failed(&entry.path, e))?;
         let resolved = match self.resolve(parent) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => None,
+            // No directory, so nothing below shows in it. Some write that of a directory that became something else.
+            Err(Errno::ENOTDIR) => return Ok(()),
+            Err(Errno::ENOENT) => None,
             result => Some(result.map_err(|e| failed(target, e))?),
         };
         if let TreeForm::Whole = self.form {

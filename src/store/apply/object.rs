@@ -2,7 +2,7 @@
 //! directory where a directory is to be.
 
 use super::attributes::Wanted;
-use super::place::{Place, clean, join};
+use super::place::{Place, clean, disinherit, join};
 use super::{Devices, Made, TreeForm, Unpacker, failed, refused};
 use crate::layer::mark::is_whiteout_device;
 use crate::store::blob::BlobReader;
@@ -50,7 +50,7 @@ impl Unpacker<'_> {
             EntryKind::HardLink => self.hard_link(entry, &place, &name, &real)?,
             EntryKind::Symlink => {
                 let make = |dir: &DirFd, name: &Name| dir.symlink(name, &entry.link);
-                self.make(&place, &name, &real, false, make)?;
+                self.make(&place, &name, &real, entry.kind, make)?;
                 self.finish(entry, &place, &name, &real, FileType::Symlink)?;
             }
             EntryKind::Fifo => self.node(entry, &place, &name, &real, FileType::Fifo)?,
@@ -77,10 +77,12 @@ impl Unpacker<'_> {
         place: &Place,
         name: &Name,
         real: &[u8],
-        is_dir: bool,
+        kind: EntryKind,
         make: impl Fn(&DirFd, &Name) -> Result<T, Errno>,
     ) -> Result<Outcome<T>> {
         let fail = |errno| failed(real, errno);
+        let is_dir = kind == EntryKind::Dir;
+        let is_new = !matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
         let made = match make(&place.dir, name) {
             Err(Errno::EEXIST) => {
                 if self.clear_whiteout(&place.dir, name, real)? {
@@ -99,6 +101,9 @@ impl Unpacker<'_> {
             result => result.map(Outcome::New),
         };
         let made = made.map_err(fail)?;
+        if place.inherits && is_new {
+            disinherit(At::child(&place.dir, name)).map_err(fail)?;
+        }
         self.made.insert(real.to_vec(), Made::Object);
         Ok(made)
     }
@@ -106,7 +111,9 @@ impl Unpacker<'_> {
     fn directory(&mut self, entry: &Entry, place: &Place, name: &Name, real: &[u8]) -> Result<()> {
         let wanted = Wanted::of(entry, FileType::Dir);
         let at = At::child(&place.dir, name);
-        match self.make(place, name, real, true, |dir, name| dir.mkdir(name, 0o700))? {
+        match self.make(place, name, real, entry.kind, |dir, name| {
+            dir.mkdir(name, 0o700)
+        })? {
             Outcome::New(()) => self.attributes(at, &wanted, real)?,
             Outcome::Anew(()) => {
                 self.attributes(at, &wanted, real)?;
@@ -132,7 +139,7 @@ impl Unpacker<'_> {
     ) -> Result<()> {
         let make = |dir: &DirFd, name: &Name| dir.create_file(name, OpenMode::WRITE, 0o600);
         let (Outcome::New(file) | Outcome::Anew(file)) =
-            self.make(place, name, real, false, make)?
+            self.make(place, name, real, entry.kind, make)?
         else {
             return Err(failed(real, Errno::EISDIR));
         };
@@ -159,8 +166,7 @@ impl Unpacker<'_> {
         file.set_times(time, time).map_err(|e| failed(real, e))
     }
 
-    /// The data of a file with holes. These count as unpacked: whoever copies the file elsewhere may have to write
-    /// them.
+    /// The data of a file with holes. These count as unpacked: a copy of the file elsewhere may have to have them.
     fn sparse_data(
         &mut self,
         file: &FileFd,
@@ -250,7 +256,7 @@ impl Unpacker<'_> {
             return Err(refused(entry, "a hard link to a directory"));
         }
         let make = |to: &DirFd, name: &Name| At::child(&dir, &last).link(to, name);
-        self.make(place, name, real, false, make)?;
+        self.make(place, name, real, entry.kind, make)?;
         Ok(())
     }
 
@@ -273,7 +279,7 @@ impl Unpacker<'_> {
             Err(Errno::EPERM) if kind != FileType::Fifo => Ok(false),
             result => result.map(|()| true),
         };
-        let outcome = self.make(place, name, real, false, make)?;
+        let outcome = self.make(place, name, real, entry.kind, make)?;
         let (Outcome::New(made) | Outcome::Anew(made)) = outcome else {
             return Err(failed(real, Errno::EISDIR));
         };
@@ -284,7 +290,7 @@ impl Unpacker<'_> {
         match self.options.devices {
             Devices::Record => {
                 let make = |dir: &DirFd, name: &Name| dir.create_file(name, OpenMode::WRITE, 0o600);
-                self.make(place, name, real, false, make)?;
+                self.make(place, name, real, entry.kind, make)?;
                 self.finish(entry, place, name, real, kind)
             }
             Devices::Skip => {

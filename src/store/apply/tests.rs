@@ -630,3 +630,60 @@ fn many_directories_in_each_other() {
     let deeper = Ground::new().base(&[file(&"d/".repeat(5000), "")]);
     assert_eq!(deeper.unwrap_err().kind, Kind::Corrupt);
 }
+
+/// A directory with a default ACL gives none to what an archive puts into it without one.
+#[test]
+fn nothing_is_inherited() {
+    let ground = Ground::new();
+    let acl = |entries: &[(u16, u16, u32)]| {
+        let mut bytes = 2_u32.to_le_bytes().to_vec();
+        for (tag, perm, id) in entries {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(perm.to_le_bytes());
+            bytes.extend(id.to_le_bytes());
+        }
+        bytes
+    };
+    let none = u32::MAX;
+    let value = acl(&[
+        (1, 7, none),
+        (2, 7, 77),
+        (4, 5, none),
+        (16, 7, none),
+        (32, 5, none),
+    ]);
+    let default = b"system.posix_acl_default".to_vec();
+    let (mut parent, _) = dir("d");
+    parent.xattrs = vec![(default, value.clone())];
+    let (mut own, _) = file("d/own", "x");
+    own.xattrs = vec![(b"system.posix_acl_access".to_vec(), value)];
+    ground
+        .base(&[
+            (parent, Vec::new()),
+            file("d/f", "x"),
+            (own, b"x".to_vec()),
+            hard("d/linked", "d/own"),
+            dir("d/sub"),
+            file("d/implied/f", "x"),
+            (entry("d/p", EntryKind::Fifo), Vec::new()),
+        ])
+        .unwrap();
+    let acls = |name: &str| {
+        let at = |name: &std::ffi::CStr, path: &str| {
+            let dir = ground.root().open_beneath(b"d").unwrap();
+            let child = crate::sys::name::Name::new(path.as_bytes()).unwrap();
+            crate::sys::at::At::child(&dir, &child)
+                .get_xattr(name)
+                .unwrap()
+                .is_some()
+        };
+        [c"system.posix_acl_access", c"system.posix_acl_default"].map(|acl| at(acl, name))
+    };
+    for name in ["f", "sub", "implied", "p"] {
+        assert_eq!(acls(name), [false, false], "{name}");
+    }
+    assert_eq!(
+        (acls("own"), acls("linked")),
+        ([true, false], [true, false])
+    );
+}

@@ -58,9 +58,13 @@ impl Bundle {
         let place = Place::open(path)?;
         let images: Vec<DockerImage> = parse("manifest.json", &place.read(b"manifest.json")?)?;
         let tags = |image: &DockerImage| image.repo_tags.clone().unwrap_or_default();
-        let mut fitting = images
-            .into_iter()
-            .filter(|image| name.is_none_or(|name| tags(image).iter().any(|tag| tag == name)));
+        let mut fitting = images.into_iter().filter(|image| {
+            name.is_none_or(|name| {
+                tags(image)
+                    .iter()
+                    .any(|tag| full_name(tag) == full_name(name))
+            })
+        });
         let image = match (fitting.next(), fitting.next()) {
             (Some(image), None) => image,
             (None, _) => return Err(Error::new(Kind::NotFound, "no such image in the archive")),
@@ -273,4 +277,36 @@ fn missing(place: &Path, name: &[u8], errno: Errno) -> Error {
         kind,
         format!("{name} of the image at {}: {errno}", shown(place)),
     )
+}
+/// A name as programs write it that know one registry before all others: `a` is `docker.io/library/a:latest`.
+fn full_name(name: &str) -> String {
+    let host = |part: &str| part.contains(['.', ':']) || part == "localhost";
+    let mut full = match name.split_once('/') {
+        Some((first, _)) if host(first) => name.to_string(),
+        Some(_) => format!("docker.io/{name}"),
+        None => format!("docker.io/library/{name}"),
+    };
+    let last = full.rsplit('/').next().unwrap_or_default();
+    if !last.contains(':') {
+        full.push_str(":latest");
+    }
+    full
+}
+
+#[cfg(test)]
+mod tests {
+    use super::full_name;
+
+    #[test]
+    fn names_with_and_without_their_registry() {
+        assert_eq!(full_name("a"), "docker.io/library/a:latest");
+        assert_eq!(full_name("them/it:1"), "docker.io/them/it:1");
+        for full in [
+            "localhost/a:1",
+            "reg.example:5000/a/b:latest",
+            "docker.io/library/a:1",
+        ] {
+            assert_eq!(full_name(full), full);
+        }
+    }
 }

@@ -218,8 +218,7 @@ pub fn more_sparse(block: &[u8; BLOCK_BYTES], numbers: &mut Vec<u64>) -> Result<
     map_numbers(block, 0, MAP_IN_BLOCK, numbers)
 }
 
-/// `count` numbers of twelve bytes from `start` on, and after them whether there are more. The map ends at an empty
-/// one.
+/// `count` numbers of twelve bytes from `start` on, and after them whether there are more. An empty one ends the map.
 fn map_numbers(
     block: &[u8; BLOCK_BYTES],
     start: usize,

@@ -39,8 +39,7 @@ impl Sparse {
     /// A file of `size` bytes, of which `packed` are in the archive.
     ///
     /// # Errors
-    /// [`crate::store::error::Kind::Corrupt`] for stretches that overlap, lead beyond the end, or are not what is
-    /// packed.
+    /// [`crate::store::error::Kind::Corrupt`] for stretches that overlap, lead too far, or are not what is packed.
     pub fn new(size: u64, numbers: &[u64], packed: u64) -> Result<Sparse> {
         let (pairs, []) = numbers.as_chunks::<2>() else {
             return Err(corrupt("half a stretch in the map of a sparse file"));
