@@ -1,6 +1,6 @@
-//! Images of difficult trees, to umoci, skopeo and buildah and back: whiteouts, directories that begin anew, hard links,
-//! devices, capabilities, ACLs, long names, large ids. What one made the others show alike, and what only passes through
-//! keeps its digests.
+//! Images of difficult trees, to umoci, skopeo and buildah and back: whiteouts, directories that begin anew, hard
+//! links, devices, capabilities, ACLs, long names, large ids. What one made the others show alike, and what only passes
+//! through keeps its digests.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ const TREE: &str = "
     echo noted > noted; setfattr -n user.note -v hello noted
     long=$(printf n%.0s $(seq 150)); mkdir -p $long/$long; echo long > $long/$long/$long
     echo big > big; chown 3000000:4294967290 big; chmod 1777 deep; : > empty
-    printf 'sp ace\\n' > 'a name with spaces'; echo u > 'grüße'
+    printf 'sp ace\\n' > 'a name with spaces'; echo u > \"$(printf '\\303\\274')\"
     find . -print0 | xargs -0 touch -hd '2020-02-02 02:02:02Z'";
 
 /// What is changed above it.
@@ -29,10 +29,12 @@ const CHANGES: &str = "
     rm -r anew gone removed; mkdir anew; echo new > anew/kept-name; echo more >> noted; rm two; chmod 600 usr/bin
     rm null; mkdir null; echo in > null/in; ln acl deep/acl-too; touch -d '2021-01-01 00:00:00Z' noted anew/kept-name";
 
-/// Everything about a tree but the times of directories and numbers of links, which a merged view cannot know, in words.
+/// Everything about a tree, in words; but no times of directories, and no numbers of links, which a merged view does
+/// not know.
 fn described(shop: &Shop, dir: &str) -> String {
     shop.sh(&format!(
-        "cd '{dir}'; find . ! -path . -printf '%y %m %U:%G [%l] %p' \\( -type d -printf '\\n' -o -printf ' %Ts\\n' \\) | sort
+        "cd '{dir}'
+         find . ! -path . -printf '%y %m %U:%G [%l] %p' \\( -type d -printf '\\n' -o -printf ' %Ts\\n' \\) | sort
          find . \\( -type c -o -type b \\) -exec stat -c '%n %t:%T' {{}} + | sort
          find . -type f -exec sha256sum {{}} + | sort -k 2
          [ one -ef deep/er/three ] && echo linked
