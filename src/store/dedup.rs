@@ -9,7 +9,7 @@
 //! Then an overlay copies it up at one path and leaves the inode alone, as it leaves every lower file alone.
 //!
 //! Nothing is believed: files are compared byte by byte right before one takes the place of the other, by a link in
-//! staging and a rename, so that the name is there at every moment. What a kill leaves is in [`journal`].
+//! staging and a rename, so that the name is there at every moment. What a kill leaves is in `journal`.
 //!
 //! Read this file, then `eligible` (which layers), `plan` (which files), `link` and `share` (how), `ingest` (the same
 //! for a layer in the making).

@@ -78,8 +78,9 @@ pub struct Copied {
 /// Copies what is in `from`, and the metadata of `from` itself, to the directory `to`.
 ///
 /// # Errors
-/// The first failure, with the path in the tree; `to` is then of no use. [`Kind::Unsupported`] for a layer that cannot
-/// be put onto others because its marks lead elsewhere.
+/// The first failure, with the path in the tree; `to` is then of no use.
+/// [`Unsupported`](super::error::Kind::Unsupported) for a layer that cannot be put onto others because its marks lead
+/// elsewhere.
 pub fn copy_tree(from: &DirFd, to: &DirFd, rules: Rules<'_>) -> Result<Copied> {
     let job = Job::new(from, to, rules).map_err(|errno| failed(&Trail::top(), errno))?;
     job.start(from, to)
