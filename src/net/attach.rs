@@ -15,7 +15,9 @@ use super::firewall::{Filter, Wanted};
 use super::host::Host;
 use super::intent::{Attachment, Intent, Key, Report};
 use super::network::{Firewall, Network};
+use crate::sys::errno::Errno;
 use crate::sys::netns::Netns;
+use crate::sys::process;
 use crate::sys::rtnl::Rtnl;
 
 /// An attachment on its way: its intent is written, and nobody else touches it.
@@ -33,6 +35,9 @@ impl Host {
     /// That of the first that fails; what was done before is undone.
     pub fn attach(&self, intents: &[Intent]) -> Result<Vec<Report>> {
         intents.iter().try_for_each(Intent::check)?;
+        if !process::may_configure_networks() {
+            return Err(Error::kernel("attach", Errno::EPERM));
+        }
         let mut begun = Vec::new();
         match self.attach_all(intents, &mut begun) {
             Ok(()) => Ok(begun

@@ -91,6 +91,8 @@ fn switch_on(network: &Network) -> Result<()> {
     if has(false) {
         names.push(("net/ipv6/conf/all/forwarding".to_string(), "1"));
         names.push((format!("net/ipv6/conf/{bridge}/disable_ipv6"), "0"));
+        // Nobody else has the addresses of our own bridge; until that is asked for, it finds no neighbour.
+        names.push((format!("net/ipv6/conf/{bridge}/accept_dad"), "0"));
     }
     for (name, value) in names {
         set_sysctl(&name, value).map_err(|errno| {
@@ -136,6 +138,8 @@ pub fn remove_link(rtnl: &Rtnl, name: &str) -> Result<()> {
     changes.remove_link(name);
     match rtnl.apply(&changes) {
         Ok(()) | Err(Errno::ENODEV) => Ok(()),
+        // Who may not remove anything may still find that there is nothing.
+        Err(Errno::EPERM) if rtnl.link(name) == Ok(None) => Ok(()),
         Err(errno) => Err(Error::kernel(format!("interface {name}"), errno)),
     }
 }

@@ -172,11 +172,11 @@ impl Book {
             .join(format!("{}-{host}", mapping.proto))
     }
 
-    /// Claims whose owner has no attachment, as the paths of their links.
+    /// Claims whose owner has no attachment: the paths of their links, and the owner if that is one.
     ///
     /// # Errors
     /// A directory that cannot be read.
-    pub fn leftovers(&self, _: &Claiming) -> Result<Vec<PathBuf>> {
+    pub fn leftovers(&self, _: &Claiming) -> Result<Vec<(PathBuf, Option<Key>)>> {
         let mut found = Vec::new();
         for network in self.live()? {
             for dir in [self.layout.leases(&network), self.layout.names(&network)] {
@@ -194,15 +194,34 @@ impl Book {
         Ok(found)
     }
 
-    fn unowned(&self, dir: &Path, owner: impl Fn(&str) -> Option<Key>) -> Result<Vec<PathBuf>> {
+    /// Removes directories of ports that nobody has.
+    ///
+    /// # Errors
+    /// A directory that cannot be read.
+    pub fn sweep_ports(&self, _: &Claiming) -> Result<()> {
+        let ports = self.layout.ports();
+        for port in listing(&ports)? {
+            // It is not empty where somebody has the port.
+            let _ = fs::remove_dir(ports.join(port));
+        }
+        Ok(())
+    }
+
+    fn unowned(
+        &self,
+        dir: &Path,
+        owner: impl Fn(&str) -> Option<Key>,
+    ) -> Result<Vec<(PathBuf, Option<Key>)>> {
         let mut found = Vec::new();
         for name in listing(dir)? {
             let path = dir.join(name);
             let holder = fs::read_link(&path).or_at("claim", &path)?;
-            let there =
-                owner(&holder.to_string_lossy()).map(|key| self.layout.attachment(&key).exists());
-            if there != Some(true) {
-                found.push(path);
+            let owner = owner(&holder.to_string_lossy());
+            if !owner
+                .as_ref()
+                .is_some_and(|key| self.layout.attachment(key).exists())
+            {
+                found.push((path, owner));
             }
         }
         Ok(found)

@@ -102,10 +102,16 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
     changes.up(LOOPBACK);
     for address in &attachment.addresses {
         if address.ip.is_ipv6() {
-            // Routers are not asked: who is on the bridge could pretend to be one. Older kernels may not know it.
-            let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/accept_ra"), "0");
+            // Routers are not asked: who is on the bridge could pretend to be one. Nor whether others have the address.
             // Engines switch IPv6 off in the namespaces they make.
-            let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0");
+            for (name, value) in [
+                ("accept_ra", "0"),
+                ("accept_dad", "0"),
+                ("disable_ipv6", "0"),
+            ] {
+                // Without it, all works, if later; an address that cannot be given is an error below.
+                let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/{name}"), value);
+            }
         }
         changes.address(link.index, address.ip, address.prefix);
     }

@@ -104,15 +104,12 @@ impl Host {
             let Some(network) = self.book.find_network(&name)? else {
                 continue;
             };
-            let attachments = self.book.attachments(&name)?;
-            if network.firewall != Firewall::Nftables || attachments.is_empty() {
-                continue;
+            let mut attachments = self.book.attachments(&name)?;
+            attachments.retain(|one| one.done);
+            if network.firewall == Firewall::Nftables && !attachments.is_empty() {
+                wanted.network(&network);
+                attachments.iter().for_each(|one| wanted.attachment(one));
             }
-            wanted.network(&network);
-            attachments
-                .iter()
-                .filter(|one| one.done)
-                .for_each(|one| wanted.attachment(one));
         }
         Ok(wanted)
     }

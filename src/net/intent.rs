@@ -159,7 +159,15 @@ impl Intent {
         self.aliases
             .iter()
             .try_for_each(|alias| name::check("alias", alias))?;
-        self.ports.iter().try_for_each(PortMapping::check)
+        self.ports.iter().try_for_each(PortMapping::check)?;
+        for (n, port) in self.ports.iter().enumerate() {
+            if let Some(other) = self.ports.iter().take(n).find(|other| other.overlaps(port)) {
+                return Err(Error::usage(format!(
+                    "port {port}: {other} is published already, by the same container"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

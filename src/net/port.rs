@@ -96,6 +96,17 @@ impl PortMapping {
         }
     }
 
+    /// Have two an address and a port of the host in common?
+    pub fn overlaps(&self, other: &PortMapping) -> bool {
+        let last = |m: &PortMapping| u32::from(m.host) + u32::from(m.count) - 1;
+        let ports = u32::from(self.host) <= last(other) && u32::from(other.host) <= last(self);
+        let addresses = match (self.host_ip, other.host_ip) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        self.proto == other.proto && ports && addresses
+    }
+
     /// Each pair of ports: of the host, of the container.
     pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> + use<> {
         let (host, container) = (self.host, self.container);

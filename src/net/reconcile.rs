@@ -88,9 +88,12 @@ impl Host {
     }
 
     fn mend_claims(&self, claiming: &Claiming, mender: &mut Mender) -> Result<()> {
-        for path in self.book.leftovers(claiming)? {
+        for (path, _) in self.book.leftovers(claiming)? {
             let what = format!("{}: its owner is gone", path.display());
             mender.found(what, || book::remove(&path))?;
+        }
+        if !mender.dry {
+            self.book.sweep_ports(claiming)?;
         }
         Ok(())
     }
@@ -218,8 +221,11 @@ impl Host {
     /// Takes back the attachment, or the claims, of `key` if nobody stands behind them; says whether.
     pub(super) fn sweep_dead(&self, claiming: &Claiming, key: &Key) -> Result<bool> {
         let Some(attachment) = self.book.attachment(key)? else {
-            for path in self.book.leftovers(claiming)? {
-                book::remove(&path)?;
+            // Not those of others: the caller's own have no attachment yet.
+            for (path, owner) in self.book.leftovers(claiming)? {
+                if owner.as_ref() == Some(key) {
+                    book::remove(&path)?;
+                }
             }
             return Ok(true);
         };

@@ -75,6 +75,12 @@ pub fn may_mount() -> bool {
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
+/// Whether this process may make links and go into network namespaces, in its own user namespace.
+pub fn may_configure_networks() -> bool {
+    let needed = CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN;
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
 /// Whether this process is in a user namespace other than the first, or does not know. Nobody in there has privileges
 /// over the whole system, such as to keep set-id bits on a file that is written.
 pub fn in_user_namespace() -> bool {

@@ -135,11 +135,9 @@ impl Changes {
         Changes::default()
     }
 
-    /// Makes a bridge, switched on.
+    /// Makes a bridge, switched off.
     pub fn bridge(&mut self, name: &str, address: [u8; 6], group: u32, mtu: Option<u32>) {
-        let m = self
-            .0
-            .begin(RTM_NEWLINK, NEW, &link_header(0, IFF_UP, IFF_UP));
+        let m = self.0.begin(RTM_NEWLINK, NEW, &link_header(0, 0, 0));
         m.put_str(IFLA_IFNAME, name)
             .put(IFLA_ADDRESS, &address)
             .put_u32(IFLA_GROUP, group);

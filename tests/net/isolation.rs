@@ -1,0 +1,120 @@
+//! Who may not reach whom; and what of the host's firewall is not plynet's to touch.
+
+use crate::rig::{HOST, OUTSIDE, on_host, run};
+
+#[test]
+fn networks_are_apart_unless_both_are_open() {
+    on_host("networks_are_apart_unless_both_are_open", |host| {
+        let outside = host.outside();
+        outside.serve(80);
+        for (name, more) in [
+            ("shut", "--isolate"),
+            ("open1", "--isolate=false"),
+            ("open2", "--isolate=false"),
+            ("in", "--internal"),
+        ] {
+            host.ok(&["network", "create", name, more]);
+        }
+        let names = ["shut", "open1", "open2", "in"];
+        let members: Vec<_> = names
+            .iter()
+            .map(|name| host.attached(name, &format!("c-{name}"), &[]))
+            .collect();
+        let ip = |n: usize| members[n].1.split('/').next().unwrap().to_string();
+        members.iter().for_each(|(c, _)| c.serve(80));
+        let reaches = |from: usize, to: usize| members[from].0.get(&ip(to), 80).is_some();
+        // An internal network has no route to others either; one that is set by hand does not help.
+        members[3]
+            .0
+            .within(|| run("ip", &["route", "add", "default", "via", "10.90.3.1"]));
+        let mut table = Vec::new();
+        for from in 0..4 {
+            table.push(
+                (0..4)
+                    .filter(|to| *to != from && reaches(from, *to))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(table, [vec![], vec![2], vec![1], vec![]]);
+        assert!(members[0].0.get(OUTSIDE, 80).is_some());
+        assert!(members[3].0.get(OUTSIDE, 80).is_none());
+        // A published port is for everybody.
+        let (web, _) = host.attached("shut", "web", &["-p", "8080:80"]);
+        web.serve(80);
+        assert!(members[1].0.get(HOST, 8080).unwrap().starts_with("web "));
+    });
+}
+
+#[test]
+fn the_users_own_rules_stay() {
+    on_host("the_users_own_rules_stay", |host| {
+        let outside = host.outside();
+        outside.serve(80);
+        run(
+            "nft",
+            &["add table ip foreign; add chain ip foreign c; add rule ip foreign c counter drop"],
+        );
+        let foreign = run("nft", &["list", "table", "ip", "foreign"]);
+        let (a, _) = host.attached("default", "a", &[]);
+        run(
+            "nft",
+            &[
+                "add", "rule", "inet", "plynet", "PLY-USER", "ip", "daddr", OUTSIDE, "drop",
+            ],
+        );
+        let own = run("nft", &["list", "chain", "inet", "plynet", "PLY-USER"]);
+        assert_eq!(a.get(OUTSIDE, 80), None);
+        let (b, _) = host.attached("default", "b", &["-p", "8080:80"]);
+        host.ok(&["reconcile"]);
+        host.ok(&["detach", "default", "--name", "a"]);
+        host.ok(&["detach", "default", "--name", "b"]);
+        assert_eq!(
+            run("nft", &["list", "chain", "inet", "plynet", "PLY-USER"]),
+            own
+        );
+        assert_eq!(run("nft", &["list", "table", "ip", "foreign"]), foreign);
+        host.attach("default", &b, &[]);
+        assert_eq!(b.get(OUTSIDE, 80), None);
+    });
+}
+
+#[test]
+fn without_a_firewall_nothing_is_written() {
+    on_host("without_a_firewall_nothing_is_written", |host| {
+        run(
+            "nft",
+            &["add table ip foreign; add chain ip foreign c; add rule ip foreign c counter drop"],
+        );
+        let sysctls = || {
+            let all = run(
+                "sysctl",
+                &["-a", "-r", "^net\\.(ipv4|ipv6|bridge|netfilter)"],
+            );
+            // Every link has its own; the kernel makes them, not plynet. Counters count.
+            let lines = all
+                .lines()
+                .filter(|line| !line.contains(".ply") && !line.contains(".veth"));
+            let lines = lines.filter(|line| {
+                !line.contains("nf_conntrack_count") && !line.contains("stable_secret")
+            });
+            lines.map(str::to_string).collect::<Vec<_>>()
+        };
+        let before = (host.ruleset(), sysctls());
+        host.ok(&["network", "create", "n", "--ipv6", "--iptables=false"]);
+        let (a, told) = host.attached("n", "a", &[]);
+        let (b, _) = host.attached("n", "b", &[]);
+        a.serve(80);
+        assert!(b.get(told.split('/').next().unwrap(), 80).is_some());
+        assert_eq!((host.ruleset(), sysctls()), before);
+        let routing =
+            std::fs::read_to_string("/proc/sys/net/ipv4/conf/ply1/route_localnet").unwrap();
+        assert_eq!(routing.trim(), "0");
+        let c = host.container("c");
+        let publish = crate::rig::words(&["-p", "80:80"]);
+        let words = [host.attach_words("n", &c), publish].concat();
+        assert!(host.fails(2, &words).contains("no firewall"));
+        host.ok(&["detach", "n", "--name", "a"]);
+        host.ok(&["detach", "n", "--name", "b"]);
+        assert_eq!((host.ruleset(), sysctls()), before);
+    });
+}

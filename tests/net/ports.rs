@@ -1,0 +1,110 @@
+//! Published ports: from everywhere they are asked for, and from nowhere else.
+
+use crate::rig::{HOST, HOST6, bridge_netfilter, get, get_udp, on_host};
+
+fn from_everywhere(name: &str, netfilter: bool) {
+    on_host(name, |host| {
+        bridge_netfilter(netfilter);
+        let outside = host.outside();
+        host.ok(&["network", "create", "n", "--ipv6"]);
+        let (a, _) = host.attached(
+            "n",
+            "a",
+            &[
+                "-p",
+                "8080:80",
+                "-p",
+                "127.0.0.1:9000:80",
+                "-p",
+                "5353:53/udp",
+            ],
+        );
+        let (b, _) = host.attached("n", "b", &[]);
+        a.serve(80);
+        a.serve_udp(53);
+        let is_a = |answer: Option<String>| answer.is_some_and(|text| text.starts_with("a "));
+        assert_eq!(
+            outside.get(HOST, 8080).unwrap(),
+            format!("a {}", crate::rig::OUTSIDE)
+        );
+        assert_eq!(
+            outside.get(HOST6, 8080).unwrap(),
+            format!("a {}", crate::rig::OUTSIDE6)
+        );
+        assert!(is_a(get(HOST, 8080)), "from the host");
+        assert!(is_a(get(HOST6, 8080)), "from the host, IPv6");
+        assert!(is_a(get("127.0.0.1", 8080)), "by 127.0.0.1");
+        assert!(is_a(b.get(HOST, 8080)), "from a sibling");
+        assert!(is_a(b.get(HOST6, 8080)), "from a sibling, IPv6");
+        assert!(is_a(a.get(HOST, 8080)), "from itself");
+        assert!(is_a(a.get(HOST6, 8080)), "from itself, IPv6");
+        // Published on 127.0.0.1 only.
+        assert!(is_a(get("127.0.0.1", 9000)));
+        assert_eq!(outside.get(HOST, 9000), None);
+        assert_eq!(b.get(HOST, 9000), None);
+        outside.within(|| assert_eq!(get_udp(HOST, 5353).unwrap(), "a"));
+        outside.within(|| assert_eq!(get_udp(HOST6, 5353).unwrap(), "a"));
+        host.ok(&["detach", "n", "--name", "a"]);
+        assert_eq!(outside.get(HOST, 8080), None);
+        host.ok(&["detach", "n", "--name", "b"]);
+        host.is_clean();
+    });
+}
+
+#[test]
+fn ports_are_reached_from_everywhere() {
+    from_everywhere("ports_are_reached_from_everywhere", false);
+}
+
+#[test]
+fn ports_are_reached_with_netfilter_on_bridges() {
+    from_everywhere("ports_are_reached_with_netfilter_on_bridges", true);
+}
+
+#[test]
+fn ranges_are_many_ports() {
+    on_host("ranges_are_many_ports", |host| {
+        let outside = host.outside();
+        let (a, _) = host.attached(
+            "default",
+            "a",
+            &["-p", "7000-7999:80-1079", "-p", "192.0.2.1:6000:80"],
+        );
+        a.serve(80);
+        a.serve(1079);
+        for (port, there) in [
+            (7000, true),
+            (7999, true),
+            (7001, false),
+            (8000, false),
+            (6000, true),
+        ] {
+            assert_eq!(outside.get(HOST, port).is_some(), there, "port {port}");
+        }
+        assert_eq!(get("127.0.0.1", 6000), None);
+        let b = host.container("b");
+        let publish = crate::rig::words(&["-p", "7500:1"]);
+        let why = host.fails(4, &[host.attach_words("default", &b), publish].concat());
+        assert!(
+            why.contains("7500/tcp") && why.contains("container a on network default"),
+            "{why}"
+        );
+        host.ok(&["detach", "default", "--name", "a"]);
+        host.is_clean();
+    });
+}
+
+#[test]
+fn a_port_of_the_dead_is_free() {
+    on_host("a_port_of_the_dead_is_free", |host| {
+        let outside = host.outside();
+        let (dead, _) = host.attached("default", "dead", &["-p", "8080:80"]);
+        drop(dead);
+        crate::leases::until_links_are(host, 1);
+        let (a, _) = host.attached("default", "a", &["-p", "8080:80"]);
+        a.serve(80);
+        assert!(outside.get(HOST, 8080).unwrap().starts_with("a "));
+        host.ok(&["detach", "default", "--name", "a"]);
+        host.is_clean();
+    });
+}
