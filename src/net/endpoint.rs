@@ -40,7 +40,7 @@ pub fn make(
 ) -> Result<()> {
     let veth = Veth {
         name: &attachment.host_interface,
-        master: bridge,
+        master: Some(bridge),
         group: LINK_GROUP,
         mtu: network.mtu,
         peer: &attachment.key.interface,

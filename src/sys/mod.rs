@@ -25,6 +25,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod overlayfs;
+pub mod ping;
 pub mod proc_fd;
 pub mod process;
 pub mod quota;

@@ -5,14 +5,14 @@
 //! nobody who waits for the end of a pipe waits for the daemon.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Resource, WaitOptions};
-use rustix::thread::{CapabilitySet, UnshareFlags};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 
 use super::errno::{Errno, Result};
 use super::ffi::{self, Fork};
@@ -177,6 +177,56 @@ pub fn enter_private_namespace() -> Result<()> {
         rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private)?;
     Ok(())
+}
+
+/// Moves this process into a user namespace, in which it is root, and a network namespace of its own, whose loopback it
+/// switches on.
+///
+/// # Errors
+/// As unshare(2) says: ENOSPC, EPERM where user namespaces are switched off.
+pub fn enter_own_network() -> Result<()> {
+    let (uid, gid) = effective_ids();
+    ffi::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET)?;
+    write_to(c"/proc/self/setgroups", "deny")?;
+    write_to(c"/proc/self/uid_map", &format!("0 {uid} 1"))?;
+    write_to(c"/proc/self/gid_map", &format!("0 {gid} 1"))?;
+    let mut changes = super::rtnl::Changes::new();
+    changes.up(1);
+    super::rtnl::Rtnl::open()?.apply(&changes)
+}
+
+/// Moves this process, which has one thread, into the user and network namespaces of another.
+///
+/// # Errors
+/// As open(2), setns(2) say.
+pub fn enter_namespaces_of(pid: u32) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let open =
+        |name: &str| rustix::fs::open(format!("/proc/{pid}/ns/{name}"), flags, Mode::empty());
+    // Before the first is entered: the way to the second may be closed to who is in there.
+    let (user, net) = (open("user")?, open("net")?);
+    for (namespace, kind) in [
+        (user, LinkNameSpaceType::User),
+        (net, LinkNameSpaceType::Network),
+    ] {
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
+    }
+    Ok(())
+}
+
+/// When a process started, in ticks since the boot (proc_pid_stat(5)); none: it is not there.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name, in parentheses, may hold anything.
+    let rest = stat.rsplit_once(')')?.1;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Does nothing, until a signal ends this process.
+pub fn wait_for_the_end() -> ! {
+    loop {
+        std::thread::park();
+    }
 }
 
 fn write_to(path: &std::ffi::CStr, text: &str) -> Result<()> {

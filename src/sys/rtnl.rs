@@ -85,8 +85,8 @@ pub struct Route {
 pub struct Veth<'a> {
     /// Our end.
     pub name: &'a str,
-    /// The bridge it becomes a port of.
-    pub master: u32,
+    /// The bridge it becomes a port of, if of any.
+    pub master: Option<u32>,
     /// Our end's group.
     pub group: u32,
     /// Greatest packet in bytes, for both.
@@ -159,8 +159,10 @@ impl Changes {
         };
         let m = self.0.begin(RTM_NEWLINK, NEW, &header);
         m.put_str(IFLA_IFNAME, veth.name);
-        m.put_u32(IFLA_MASTER, veth.master)
-            .put_u32(IFLA_GROUP, veth.group);
+        m.put_u32(IFLA_GROUP, veth.group);
+        if let Some(master) = veth.master {
+            m.put_u32(IFLA_MASTER, master);
+        }
         mtu(m);
         m.nest(IFLA_LINKINFO, |m| {
             m.put_str(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |m| {

@@ -59,6 +59,12 @@ pub enum Verb {
     Check(DetachArgs),
     /// Run a command in a network namespace of its own, attached to a network
     Run(RunArgs),
+    /// Run a command where the networks are: for a plain user, in the namespaces he has for that
+    Enter(EnterArgs),
+    /// End a plain user's namespaces, with all networks in them
+    Halt,
+    /// Show what this is about, in fresh namespaces; nothing is left
+    Demo,
     /// Attach all containers of a file, or none
     Up(FileArgs),
     /// Detach all containers of a file
@@ -233,6 +239,14 @@ pub struct RunArgs {
     /// What it shall have.
     #[command(flatten)]
     pub wishes: Wishes,
+    /// The command
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// `plynet enter`
+#[derive(Debug, Args)]
+pub struct EnterArgs {
     /// The command
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,

@@ -17,10 +17,12 @@ use crate::net::error::Error;
 pub mod args;
 pub mod attach;
 pub mod batch;
+pub mod demo;
 pub mod dns;
 pub mod network;
 pub mod place;
 pub mod repair;
+pub mod rootless;
 pub mod run;
 
 use args::{Globals, Order, Verb};
@@ -56,6 +58,13 @@ fn run(order: Order) -> Result<u8, Failure> {
     logging::start(Sink::Stderr, false);
     let globals = order.globals;
     match order.verb {
+        Verb::Demo => return demo::run(),
+        Verb::Halt => return rootless::halt(&globals),
+        _ => rootless::enter(&globals)?,
+    }
+    match order.verb {
+        Verb::Demo | Verb::Halt => Ok(0),
+        Verb::Enter(args) => run::enter(&args.command),
         Verb::Network(verb) => network::run(&globals, verb),
         Verb::Attach(args) => attach::attach(&globals, args),
         Verb::Detach(args) => attach::detach(&globals, args),

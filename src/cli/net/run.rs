@@ -39,6 +39,23 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<u8, Failure> {
     Ok(code)
 }
 
+/// Runs a command right here; its exit code is ours.
+///
+/// # Errors
+/// One line and the code of its kind.
+pub fn enter(words: &[std::ffi::OsString]) -> Result<u8, Failure> {
+    let asked = [
+        signal::SIGINT,
+        signal::SIGTERM,
+        signal::SIGHUP,
+        signal::SIGQUIT,
+    ];
+    let signals =
+        SignalSet::block(&asked).map_err(|errno| Failure::failed(format!("signals: {errno}")))?;
+    let here = Netns::current().map_err(|errno| Error::kernel("network namespace", errno))?;
+    command(words, &here, signals)
+}
+
 fn command(words: &[std::ffi::OsString], netns: &Netns, signals: SignalSet) -> Result<u8, Failure> {
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::usage("no command"));
