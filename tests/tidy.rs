@@ -47,6 +47,8 @@ fn rooms_import_only_what_they_may() {
         "use crate::overlay::{node, change::x};",
     );
     bad(layering, "src/store/a.rs", "use crate::overlay::options;");
+    bad(layering, "src/net/a.rs", "use crate::store::meta;");
+    bad(layering, "src/sys/a.rs", "use crate::net::host::Host;");
     good(
         layering,
         "src/overlay/a.rs",

@@ -154,6 +154,7 @@ impl Host {
         drop(held);
         self.disconnect(&attachment)?;
         let claiming = self.book.claim()?;
+        self.close_to(&claiming, &attachment)?;
         self.book.release(&claiming, &attachment)?;
         flight.forget()?;
         self.lower_if_unused(&claiming, &network)?;
@@ -184,6 +185,7 @@ impl Host {
         flight: InFlight,
     ) -> Result<()> {
         self.disconnect(attachment)?;
+        self.close_to(claiming, attachment)?;
         self.book.release(claiming, attachment)?;
         flight.forget()
     }

@@ -40,7 +40,7 @@ impl Book {
     /// # Errors
     /// Permission or other.
     pub fn open(layout: Layout) -> Result<Book> {
-        for dir in [layout.live(), layout.ports()] {
+        for dir in [layout.live(), layout.ports(), layout.cursors()] {
             fs::create_dir_all(&dir).or_at("directory", &dir)?;
         }
         Ok(Book { layout })
@@ -368,6 +368,8 @@ mod tests {
             firewall: Default::default(),
             no_route: false,
             labels: Default::default(),
+            links: Vec::new(),
+            linked_by: Vec::new(),
             done: false,
         }
     }

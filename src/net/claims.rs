@@ -58,10 +58,7 @@ impl Book {
             };
         }
         let (first, last) = subnet::hosts(subnet);
-        let cursor = self
-            .layout
-            .cursor(&network.name)
-            .with_extension(family(first));
+        let cursor = self.layout.cursor(&network.name, family(first));
         let before = fs::read_to_string(&cursor)
             .ok()
             .and_then(|text| text.trim().parse::<IpAddr>().ok());

@@ -66,6 +66,8 @@ impl Host {
             firewall: network.firewall,
             no_route: intent.no_route,
             labels: intent.labels.clone(),
+            links: Vec::new(),
+            linked_by: Vec::new(),
             done: false,
         };
         let begun = self.claim_all(claiming, &network, intent, &mut attachment);

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::error::{Error, Result};
-use super::intent::Attachment;
+use super::intent::{Attachment, Link};
 use super::network::Network;
 use crate::sys::errno::Errno;
 use crate::sys::nft::{Batch, Element, Nft, RuleSeen};
@@ -95,8 +95,12 @@ impl Wanted {
         }
     }
 
-    /// What an attachment needs: its published ports.
+    /// What an attachment needs: its published ports, and what was opened for it.
     pub fn attachment(&mut self, attachment: &Attachment) {
+        attachment
+            .links
+            .iter()
+            .for_each(|link| self.opened(attachment, link));
         for mapping in &attachment.ports {
             for address in &attachment.addresses {
                 for (host, container) in mapping.pairs() {
@@ -126,15 +130,23 @@ impl Wanted {
         }
     }
 
-    /// What a link opens: from one address to a port of another.
-    pub fn link(&mut self, from: IpAddr, to: IpAddr, proto: u8, port: u16) {
-        let set = match (from, to) {
-            (IpAddr::V4(_), IpAddr::V4(_)) => rules::ALLOW4,
-            (IpAddr::V6(_), IpAddr::V6(_)) => rules::ALLOW6,
-            _ => return,
-        };
-        let port = [&[proto, 0, 0, 0][..], &word(port)].concat();
-        self.put(set.name, [octets(from), octets(to), port].concat());
+    /// What a link opens: from each address to each of the same family.
+    pub fn opened(&mut self, from: &Attachment, link: &Link) {
+        for from in from.addresses.iter().map(|address| address.ip) {
+            for to in link
+                .to_addresses
+                .iter()
+                .filter(|to| to.is_ipv4() == from.is_ipv4())
+            {
+                let set = if to.is_ipv4() {
+                    rules::ALLOW4
+                } else {
+                    rules::ALLOW6
+                };
+                let port = [&[link.proto.number(), 0, 0, 0][..], &word(link.port)].concat();
+                self.put(set.name, [octets(from), octets(*to), port].concat());
+            }
+        }
     }
 
     fn batch(&self, mut each: impl FnMut(&mut Batch, &'static str, &[Element])) -> Batch {

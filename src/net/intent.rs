@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use super::network::Firewall;
-use super::port::PortMapping;
+use super::port::{PortMapping, Proto};
 use super::{name, network::DEFAULT_NETWORK};
 
 /// The container's end of the first network.
@@ -221,9 +221,30 @@ pub struct Attachment {
     /// Anything.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What was opened for it.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// For whom it was opened.
+    #[serde(default)]
+    pub linked_by: Vec<Key>,
     /// Everything is there. Names are answered from now on.
     #[serde(default)]
     pub done: bool,
+}
+
+/// A port of another container that is open to this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The other one.
+    pub to: Key,
+    /// Its addresses.
+    pub to_addresses: Vec<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// TCP or UDP.
+    pub proto: Proto,
+    /// The name by which it is found on the network of the one that has the link.
+    pub alias: String,
 }
 
 /// What a caller is told of an attachment.

@@ -11,7 +11,7 @@
 //!   net/<network>/attach/<id>@<if>.json   an attachment: intent, then `done`; its maker holds a lock on it
 //!   net/<network>/ip/<address>         a lease: a symbolic link to `<id>@<if>`, so made in one step
 //!   net/<network>/name/<name>          a name on the network, likewise
-//!   net/<network>/cursor.4, cursor.6   the addresses given last
+//!   cursor/<network>.4, .6             the addresses given last; they stay when the network is not used for a while
 //!   port/<proto>-<port>/<address>      a claim: a symbolic link to `<network>/<id>@<if>`; `*` is every address
 //!   netns/<name>                       namespaces that plynet made
 //!   dns/                               the responder's own
@@ -112,9 +112,14 @@ impl Layout {
         self.live_dir(network).join("name")
     }
 
+    /// Of all networks.
+    pub fn cursors(&self) -> PathBuf {
+        self.run.join("cursor")
+    }
+
     /// The address given last; each family has an extension.
-    pub fn cursor(&self, network: &str) -> PathBuf {
-        self.live_dir(network).join("cursor")
+    pub fn cursor(&self, network: &str, family: &str) -> PathBuf {
+        self.cursors().join(format!("{network}.{family}"))
     }
 
     /// Claims of ports.

@@ -8,7 +8,7 @@
 //! | [`subnet`], [`derived`] | addresses and names that are chosen, without I/O |
 //! | [`bridge`], [`endpoint`], [`firewall`] | in the kernel: a network, an attachment, rules and elements |
 //! | [`dns`] | names: who answers them, and what |
-//! | `networks.rs`, `decide.rs`, `attach.rs`, [`reconcile`] | the verbs |
+//! | `networks.rs`, `decide.rs`, `attach.rs`, `link.rs`, [`reconcile`] | the verbs |
 //!
 //! Invariants: an intent is on disk before the kernel is touched, every step can be repeated, and the names of all
 //! objects derive from the intent, so whatever a crash leaves can be finished or taken back. Rules of the firewall are
@@ -29,6 +29,7 @@ pub mod firewall;
 pub mod host;
 pub mod intent;
 pub mod layout;
+mod link;
 pub mod name;
 pub mod network;
 mod networks;

@@ -150,6 +150,9 @@ impl Host {
             )));
         }
         bridge::lower(&self.book, &claiming, &self.rtnl, &network)?;
+        for family in ["4", "6"] {
+            book::remove(&self.book.layout.cursor(name, family))?;
+        }
         book::remove(&self.book.layout.network(name))?;
         self.retire_if_unused()
     }

@@ -109,14 +109,14 @@ impl Host {
                 continue;
             }
             let network = self.book.network(&name)?;
-            let bridge = self.link(&network.bridge)?;
+            let bridge = self.interface(&network.bridge)?;
             if bridge.is_none() && self.book.attachments(&name)?.iter().any(|one| one.done) {
                 let what = format!("network {name}: its bridge {} is gone", network.bridge);
                 mender.found(what, || {
                     let bridge = bridge::raise(&self.book, &self.rtnl, &network)?;
                     let mut changes = Changes::new();
                     for port in self.book.attachments(&name)? {
-                        if let Some(link) = self.link(&port.host_interface)? {
+                        if let Some(link) = self.interface(&port.host_interface)? {
                             changes.master(link.index, bridge.index);
                         }
                     }
@@ -195,7 +195,7 @@ impl Host {
 
     // --- one attachment ----------------------------------------------------------------------------------------------
 
-    fn link(&self, name: &str) -> Result<Option<Link>> {
+    fn interface(&self, name: &str) -> Result<Option<Link>> {
         self.rtnl
             .link(name)
             .map_err(|errno| Error::kernel(format!("interface {name}"), errno))
@@ -212,7 +212,7 @@ impl Host {
         if !now.done {
             return Ok(State::Dead(flight, "was interrupted"));
         }
-        match self.link(&now.host_interface)? {
+        match self.interface(&now.host_interface)? {
             Some(_) => Ok(State::Whole),
             None => Ok(State::Dead(flight, "its network namespace is gone")),
         }
@@ -273,10 +273,10 @@ impl Host {
         let missing =
             |what: &str| Error::conflict(format!("{key}: {what} (plynet reconcile mends it)"));
         let bridge = self
-            .link(&network.bridge)?
+            .interface(&network.bridge)?
             .ok_or_else(|| missing("its bridge is gone"))?;
         let link = self
-            .link(&attachment.host_interface)?
+            .interface(&attachment.host_interface)?
             .ok_or_else(|| missing("its link is gone"))?;
         if link.master != Some(bridge.index) || !link.up {
             return Err(missing("its link is not on the bridge, or off"));

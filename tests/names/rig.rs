@@ -132,6 +132,8 @@ impl Host {
             firewall: Default::default(),
             no_route: false,
             labels: Default::default(),
+            links: Vec::new(),
+            linked_by: Vec::new(),
             done: false,
         };
         let flying = self.book.begin(&attachment).unwrap();

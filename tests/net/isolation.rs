@@ -118,3 +118,46 @@ fn without_a_firewall_nothing_is_written() {
         assert_eq!((host.ruleset(), sysctls()), before);
     });
 }
+
+#[test]
+fn a_link_opens_one_port_for_one_container() {
+    on_host("a_link_opens_one_port_for_one_container", |host| {
+        for name in ["front", "back"] {
+            host.ok(&["network", "create", name]);
+        }
+        let (a, _) = host.attached("front", "a", &[]);
+        let (other, _) = host.attached("front", "other", &[]);
+        let (b, told) = host.attached("back", "b", &[]);
+        let ip = told.split('/').next().unwrap();
+        [80, 81].into_iter().for_each(|port| b.serve(port));
+        let open = || {
+            [
+                a.get(ip, 80).is_some(),
+                a.get(ip, 81).is_some(),
+                other.get(ip, 80).is_some(),
+            ]
+        };
+        assert_eq!(open(), [false, false, false]);
+        host.ok(&["link", "a", "back/b:80", "--alias", "store"]);
+        host.ok(&["link", "a", "b:80", "--alias", "store"]);
+        assert_eq!(open(), [true, false, false]);
+        assert!(b.get("10.90.0.2", 80).is_none(), "there is no way back");
+        let found = host.ok(&["dns", "query", "store", "--network", "front"]);
+        assert!(found.ends_with(ip), "{found}");
+        assert_eq!(host.ok(&["doctor"]), "all is well");
+        run("nft", &["flush", "set", "inet", "plynet", "allow4"]);
+        host.ok(&["reconcile"]);
+        assert_eq!(open(), [true, false, false]);
+        host.ok(&["unlink", "a", "b"]);
+        assert_eq!(open(), [false, false, false]);
+        host.ok(&["link", "a", "b:81"]);
+        host.fails(3, &["link", "a", "nobody:80"]);
+        host.fails(2, &["link", "a", "b"]);
+        host.ok(&["detach", "back", "--name", "b"]);
+        assert!(!host.ruleset().contains("10.91.0.2"), "{}", host.ruleset());
+        assert_eq!(host.ok(&["doctor"]), "all is well");
+        host.ok(&["detach", "front", "--name", "a"]);
+        host.ok(&["detach", "front", "--name", "other"]);
+        host.is_clean();
+    });
+}

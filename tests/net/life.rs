@@ -44,7 +44,7 @@ fn two_containers_and_the_way_out() {
             !a.within(|| crate::rig::run("ip", &["-brief", "link"]))
                 .contains("eth0")
         );
-        assert_eq!(host.attach("default", &a, &[]), "10.90.0.2/24");
+        assert_eq!(host.attach("default", &a, &[]), "10.90.0.4/24");
         host.ok(&["detach", "default", "--name", "a"]);
         host.is_clean();
     });
@@ -134,7 +134,7 @@ fn many_in_one_transaction() {
         drop(busy);
         let told = host.ok(&["up", &path]);
         assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("c4 10.90.0.6/24"), "{told}");
+        assert!(told.contains("c4 10.90.0.11/24"), "{told}");
         host.ok(&["down", &path]);
         host.is_clean();
     });

@@ -1,1 +1,127 @@
-//! The same as a plain user, in a user namespace of his own.
+//! A plain user: the same program, in namespaces of his own, on a machine whose network he may not touch.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::rig::{Host, on_host, text};
+
+/// Nobody in particular.
+const USER: u32 = 65534;
+
+struct User {
+    dir: PathBuf,
+}
+
+impl User {
+    /// With a home, and a copy of the program that he can reach.
+    fn new(host: &Host) -> User {
+        let dir = host.at("user");
+        for part in ["", "home", "run"] {
+            fs::create_dir(dir.join(part)).unwrap();
+            chown(dir.join(part), Some(USER), Some(USER)).unwrap();
+        }
+        fs::copy(crate::rig::program(), dir.join("plynet")).unwrap();
+        User { dir }
+    }
+
+    fn output(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(self.dir.join("plynet"));
+        command
+            .args(args)
+            .uid(USER)
+            .gid(USER)
+            .current_dir(&self.dir);
+        command
+            .env("HOME", self.dir.join("home"))
+            .env("XDG_RUNTIME_DIR", self.dir.join("run"));
+        command.output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let out = self.output(args);
+        assert!(
+            out.status.success(),
+            "{args:?}: {}{}",
+            text(&out.stdout),
+            text(&out.stderr)
+        );
+        text(&out.stdout)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.output(&["halt"]);
+    }
+}
+
+#[test]
+fn a_plain_user_has_networks_of_his_own() {
+    on_host("a_plain_user_has_networks_of_his_own", |host| {
+        let user = User::new(host);
+        let first = user.output(&[
+            "run", "--name", "a", "-p", "8080:80", "--", "ip", "-brief", "-4", "addr", "show",
+            "eth0",
+        ]);
+        assert!(first.status.success(), "{}", text(&first.stderr));
+        assert!(
+            text(&first.stdout).contains("10.90.0.2/24"),
+            "{}",
+            text(&first.stdout)
+        );
+        // Where there is a way out, nothing is said.
+        let said = text(&first.stderr);
+        assert!(
+            said.is_empty() || said.contains("nothing outside: "),
+            "{said}"
+        );
+        // The namespace lives on, and two containers in it reach each other by name.
+        let script = "set -e; unshare -n sleep 60 & a=$!; unshare -n sleep 60 & b=$!; p=$1; sleep 0.5
+            $p attach default --name a --pid $a -p 8080:80 > /dev/null; $p attach default --name b --pid $b > /dev/null
+            $p dns query a; $p doctor; nft list map inet plynet publish4 | grep -c 8080
+            $p detach default --name a; $p detach default --name b; $p doctor; nft list ruleset; ip -brief link; kill $a $b";
+        let program = user.dir.join("plynet");
+        let told = user.ok(&[
+            "enter",
+            "--",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            &program.to_string_lossy(),
+        ]);
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(
+            lines[0].starts_with("a.") && lines[0].ends_with(" A 10.90.0.3"),
+            "{told}"
+        );
+        assert_eq!(lines[1..4], ["all is well", "1", "all is well"], "{told}");
+        assert!(lines.len() == 5 && lines[4].starts_with("lo "), "{told}");
+        // The host has seen nothing of it.
+        host.is_clean();
+    });
+}
+
+#[test]
+fn the_demo_works_for_root_and_others() {
+    on_host("the_demo_works_for_root_and_others", |host| {
+        let user = User::new(host);
+        let shown = host.ok(&["demo"]);
+        assert_eq!(user.ok(&["demo"]).trim_end(), shown);
+        let expected = [
+            "web is on network default: 10.90.0.2, publishes 8080:80/tcp",
+            "db is on network default: 10.90.0.3",
+            "db pings web by name: 10.90.0.2 answers",
+            "db asks web: hello 10.90.0.3, I am web",
+            "outside asks 192.0.2.1:8080: hello 192.0.2.2, I am web",
+            "the host asks 127.0.0.1:8080: hello 10.90.0.1, I am web",
+            "outside asks 10.90.0.2:80: no way",
+            "detached; left behind: nothing",
+        ];
+        assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
+        host.is_clean();
+    });
+}

@@ -59,6 +59,10 @@ pub enum Verb {
     Check(DetachArgs),
     /// Run a command in a network namespace of its own, attached to a network
     Run(RunArgs),
+    /// Open one port of a container for one other, on another network
+    Link(LinkArgs),
+    /// Close what was opened from one container to another
+    Unlink(UnlinkArgs),
     /// Run a command where the networks are: for a plain user, in the namespaces he has for that
     Enter(EnterArgs),
     /// End a plain user's namespaces, with all networks in them
@@ -242,6 +246,27 @@ pub struct RunArgs {
     /// The command
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// `plynet link`
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// For whom: NAME, or NETWORK/NAME
+    pub from: String,
+    /// What: NAME:PORT[/tcp|/udp], or NETWORK/NAME:PORT[/tcp|/udp]
+    pub to: String,
+    /// The name by which it is found [default: its own]
+    #[arg(long, value_name = "NAME")]
+    pub alias: Option<String>,
+}
+
+/// `plynet unlink`
+#[derive(Debug, Args)]
+pub struct UnlinkArgs {
+    /// For whom: NAME, or NETWORK/NAME
+    pub from: String,
+    /// To whom: NAME, or NETWORK/NAME
+    pub to: String,
 }
 
 /// `plynet enter`

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::args::{AttachArgs, DetachArgs, Globals, Wishes};
+use super::args::{AttachArgs, DetachArgs, Globals, LinkArgs, UnlinkArgs, Wishes};
 use super::say;
 use crate::cli::failure::Failure;
 use crate::cli::store::output::table;
 use crate::net::intent::{Attachment, Intent, Key, Report};
+use crate::net::port::Proto;
 
 /// Attaches; says the addresses.
 ///
@@ -79,6 +80,34 @@ pub fn detach(globals: &Globals, args: DetachArgs) -> Result<u8, Failure> {
 pub fn check(globals: &Globals, args: DetachArgs) -> Result<u8, Failure> {
     let report = globals.host()?.check(&args.key())?;
     say(globals, &report, || addresses(&report))
+}
+
+/// Opens a port.
+///
+/// # Errors
+/// One line and the code of its kind.
+pub fn link(globals: &Globals, args: &LinkArgs) -> Result<u8, Failure> {
+    let shown = args.to.escape_debug();
+    let bad = || Failure::usage(format!("link \"{shown}\": not NAME:PORT[/tcp|/udp]"));
+    let (to, port) = args.to.rsplit_once(':').ok_or_else(bad)?;
+    let (port, proto) = match port.split_once('/') {
+        Some((port, proto)) => (port, proto.parse()?),
+        None => (port, Proto::Tcp),
+    };
+    let port = port.parse().map_err(|_| bad())?;
+    let own = to.rsplit('/').next().unwrap_or(to);
+    let alias = args.alias.as_deref().unwrap_or(own);
+    globals.host()?.link(&args.from, to, proto, port, alias)?;
+    Ok(0)
+}
+
+/// Closes what was opened; what was not is no failure.
+///
+/// # Errors
+/// One line and the code of its kind.
+pub fn unlink(globals: &Globals, args: &UnlinkArgs) -> Result<u8, Failure> {
+    globals.host()?.unlink(&args.from, &args.to)?;
+    Ok(0)
 }
 
 /// Everybody who is attached.

@@ -71,6 +71,8 @@ fn run(order: Order) -> Result<u8, Failure> {
         Verb::Check(args) => attach::check(&globals, args),
         Verb::Dns(verb) => dns::run(&globals, verb),
         Verb::Ls => attach::list(&globals),
+        Verb::Link(args) => attach::link(&globals, &args),
+        Verb::Unlink(args) => attach::unlink(&globals, &args),
         Verb::Run(args) => run::run(&globals, args),
         Verb::Up(args) => batch::up(&globals, &args.file),
         Verb::Down(args) => batch::down(&globals, &args.file),

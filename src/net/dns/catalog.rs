@@ -42,7 +42,7 @@ pub struct Catalog {
 struct Live {
     network: Network,
     /// By file. In flight there is none: it cannot be reached yet.
-    attachments: BTreeMap<String, Option<Member>>,
+    attachments: BTreeMap<String, Vec<Member>>,
     zone: Option<Zone>,
 }
 
@@ -172,7 +172,7 @@ impl Catalog {
         }
         match found(&self.layout.attachments(network).join(file)) {
             Some(attachment) => {
-                let member = member_of(attachment);
+                let member = members_of(attachment);
                 live.attachments.insert(file.to_string(), member);
             }
             None => drop(live.attachments.remove(file)),
@@ -195,7 +195,7 @@ fn found<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     })
 }
 
-fn zone_of(network: &Network, attachments: &BTreeMap<String, Option<Member>>) -> Zone {
+fn zone_of(network: &Network, attachments: &BTreeMap<String, Vec<Member>>) -> Zone {
     let subnets = network.subnets.iter().map(|subnet| subnet.range).collect();
     let mut zone = Zone::new(&network.name, subnets, network.internal);
     for member in attachments.values().flatten() {
@@ -204,8 +204,12 @@ fn zone_of(network: &Network, attachments: &BTreeMap<String, Option<Member>>) ->
     zone
 }
 
-fn member_of(attachment: Attachment) -> Option<Member> {
-    attachment.done.then(|| Member {
+/// The container itself, and those that were opened for it, by the names it has for them.
+fn members_of(attachment: Attachment) -> Vec<Member> {
+    if !attachment.done {
+        return Vec::new();
+    }
+    let own = Member {
         name: attachment.name,
         aliases: attachment.aliases,
         addresses: attachment
@@ -213,5 +217,11 @@ fn member_of(attachment: Attachment) -> Option<Member> {
             .iter()
             .map(|address| address.ip)
             .collect(),
-    })
+    };
+    let linked = attachment.links.into_iter().map(|link| Member {
+        name: link.alias,
+        aliases: Vec::new(),
+        addresses: link.to_addresses,
+    });
+    std::iter::once(own).chain(linked).collect()
 }

@@ -1,0 +1,150 @@
+//! Links: exactly one port of one container is open to exactly one other, on another network.
+//!
+//! A link is kept in the attachment of the container that it goes out from, with the addresses it leads to; the other
+//! end knows by whom it is linked, and takes the links along when it is detached.
+
+use std::net::IpAddr;
+
+use super::book::{Claiming, InFlight};
+use super::error::{Error, Result};
+use super::firewall::{Filter, Wanted};
+use super::host::Host;
+use super::intent::{Attachment, Key, Link};
+use super::name;
+use super::network::Firewall;
+use super::port::Proto;
+
+impl Host {
+    /// Opens a port of `to` for `from`, which finds it by `alias`. Asked for twice, it is there once.
+    ///
+    /// # Errors
+    /// Not found; usage where there is no route, or nothing that could be opened.
+    pub fn link(&self, from: &str, to: &str, proto: Proto, port: u16, alias: &str) -> Result<()> {
+        name::check("alias", alias)?;
+        if port == 0 {
+            return Err(Error::usage("port 0 means nothing here"));
+        }
+        let claiming = self.book.claim()?;
+        let (mut from, _from_held) = self.find(from)?;
+        let (mut to, _to_held) = self.find(to)?;
+        for end in [&from, &to] {
+            let network = self.book.network(&end.key.network)?;
+            if network.internal && from.key.network != to.key.network {
+                return Err(Error::usage(format!(
+                    "network {} is internal: no route leads out or in",
+                    network.name
+                )));
+            }
+            if network.firewall != Firewall::Nftables {
+                return Err(Error::usage(format!(
+                    "network {} has no firewall of nf_tables to open",
+                    network.name
+                )));
+            }
+        }
+        let to_addresses: Vec<IpAddr> = to.addresses.iter().map(|address| address.ip).collect();
+        let link = Link {
+            to: to.key.clone(),
+            to_addresses,
+            port,
+            proto,
+            alias: alias.into(),
+        };
+        if !from.links.contains(&link) {
+            from.links.push(link);
+        }
+        if !to.linked_by.contains(&from.key) {
+            to.linked_by.push(from.key.clone());
+        }
+        // The way back first: then a link is never without who takes it along.
+        self.book.done(&to)?;
+        self.book.done(&from)?;
+        let mut wanted = Wanted::new();
+        wanted.attachment(&from);
+        drop(claiming);
+        Filter::open()?.add(&wanted).map(drop)
+    }
+
+    /// Closes all that was opened from one container to another; says whether anything was.
+    ///
+    /// # Errors
+    /// Not found; what the kernel says.
+    pub fn unlink(&self, from: &str, to: &str) -> Result<bool> {
+        let _claiming = self.book.claim()?;
+        let (from, _from_held) = self.find(from)?;
+        let (to, _to_held) = self.find(to)?;
+        self.close(from, &to.key)
+    }
+
+    fn close(&self, mut from: Attachment, to: &Key) -> Result<bool> {
+        let (closed, open): (Vec<Link>, _) = from.links.drain(..).partition(|link| link.to == *to);
+        if closed.is_empty() {
+            return Ok(false);
+        }
+        from.links = open;
+        let mut wanted = Wanted::new();
+        closed.iter().for_each(|link| wanted.opened(&from, link));
+        // Two links may open the same.
+        let mut kept = Wanted::new();
+        kept.attachment(&from);
+        Filter::open()?.remove(&wanted.without(&kept))?;
+        self.book.done(&from)?;
+        Ok(true)
+    }
+
+    /// Closes what was opened to an attachment that is about to go. Who is on his way out himself does it alone.
+    pub(super) fn close_to(&self, _: &Claiming, attachment: &Attachment) -> Result<()> {
+        for key in &attachment.linked_by {
+            let Some(_held) = self.book.try_hold(key)? else {
+                continue;
+            };
+            if let Some(from) = self.book.attachment(key)?.filter(|from| from.done) {
+                self.close(from, &attachment.key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The attachment that `NAME`, or `NETWORK/NAME`, means; nobody else works on it.
+    fn find(&self, word: &str) -> Result<(Attachment, InFlight)> {
+        let (network, wanted) = match word.split_once('/') {
+            Some((network, wanted)) => (Some(network), wanted),
+            None => (None, word),
+        };
+        name::check("container", wanted)?;
+        network.map_or(Ok(()), |network| name::check("network", network))?;
+        let mut found = Vec::new();
+        for live in self
+            .book
+            .live()?
+            .into_iter()
+            .filter(|live| network.is_none_or(|network| network == live))
+        {
+            found.extend(
+                self.book
+                    .attachments(&live)?
+                    .into_iter()
+                    .filter(|one| one.done && one.name == wanted),
+            );
+        }
+        let one = match found.as_slice() {
+            [one] => one,
+            [] => return Err(Error::not_found(format!("no container {word} is attached"))),
+            many => {
+                let networks: Vec<&str> = many.iter().map(|one| one.key.network.as_str()).collect();
+                let networks = networks.join(", ");
+                return Err(Error::usage(format!(
+                    "container {word} is on {networks}: say which, as NETWORK/NAME"
+                )));
+            }
+        };
+        let held = self.book.try_hold(&one.key)?;
+        match (held, self.book.attachment(&one.key)?.filter(|now| now.done)) {
+            (Some(held), Some(now)) => Ok((now, held)),
+            _ => Err(Error::conflict(format!(
+                "{}: somebody works on it just now; try again",
+                one.key
+            ))),
+        }
+    }
+}
