@@ -288,7 +288,7 @@ impl Store {
             sync_filesystem(self.layout().root())?;
         }
         watch.begin(Phase::Dedup, Some(plan::total(&units)));
-        let linked = Linker::new(parts, staging, watch)?.run(&units);
+        let linked = Linker::new(parts, staging, watch).run(&units);
         if durable {
             sync_filesystem(self.layout().root())?;
         }

@@ -68,7 +68,7 @@ impl Store {
             }
         }
         layer.deduplicated = true;
-        Linker::new(&all, staging, self)?.run(&units)
+        Linker::new(&all, staging, self).run(&units)
     }
 
     /// The layers that may give files to a new one, and the locks that keep it so.

@@ -112,7 +112,7 @@ impl Store {
             let layer = self.layer(&id)?;
             let root = open(&self.tree(layer.driver, &id))?;
             let stage = Staging::in_locked(self)?;
-            settle(&root, &journal, &link::stage(&stage)?)
+            settle(&root, &journal, &link::stage(&stage, 0)?)
                 .map_err(|errno| Error::at(Kind::Other, "cannot put right", &path, errno))?;
             fs::remove_file(&path).or_at("cannot remove", &path)?;
         }

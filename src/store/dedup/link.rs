@@ -38,7 +38,7 @@ static STAGED: AtomicU64 = AtomicU64::new(0);
 
 pub(super) struct Linker<'a> {
     parts: &'a [&'a Part],
-    stage: DirFd,
+    staging: &'a Staging,
     watch: &'a dyn Watch,
     next: AtomicUsize,
     /// Times of directories, as they were before anything was replaced in them.
@@ -55,22 +55,24 @@ struct Batch<'u> {
 struct Member {
     part: usize,
     open: Looked,
+    /// It was given another name since it was looked at.
+    linked: bool,
 }
 
 /// What one thread works with.
-#[derive(Default)]
 struct Desk {
+    stage: DirFd,
     report: Deduped,
     buffers: Buffers,
     dirs: HashMap<usize, Option<DirFd>>,
 }
 
-/// A directory for names in staging.
+/// A directory for names in staging: one for each thread, or they would wait for each other.
 ///
 /// # Errors
 /// Those of making it.
-pub(super) fn stage(staging: &Staging) -> Result<DirFd> {
-    let dir = staging.scratch("names");
+pub(super) fn stage(staging: &Staging, number: usize) -> Result<DirFd> {
+    let dir = staging.scratch(&format!("names{number}"));
     fs::create_dir(&dir)
         .or_else(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => Ok(()),
@@ -110,18 +112,14 @@ pub(super) fn replace(
 }
 
 impl<'a> Linker<'a> {
-    pub(super) fn new(
-        parts: &'a [&'a Part],
-        staging: &Staging,
-        watch: &'a dyn Watch,
-    ) -> Result<Self> {
-        Ok(Linker {
+    pub(super) fn new(parts: &'a [&'a Part], staging: &'a Staging, watch: &'a dyn Watch) -> Self {
+        Linker {
             parts,
-            stage: stage(staging)?,
+            staging,
             watch,
             next: AtomicUsize::new(0),
             times: Mutex::default(),
-        })
+        }
     }
 
     /// Makes each unit one file in all of its layers that may be changed.
@@ -132,9 +130,9 @@ impl<'a> Linker<'a> {
         let batches = batches(units);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let done: Vec<Result<Deduped>> = std::thread::scope(|scope| {
-            let work = || self.work(&batches);
+            let batches = &batches;
             let all: Vec<_> = (0..threads.clamp(1, THREADS_MAX))
-                .map(|_| scope.spawn(work))
+                .map(|thread| scope.spawn(move || self.work(batches, thread)))
                 .collect();
             let crashed = |_| Err(Error::new(Kind::Other, "a thread panicked"));
             all.into_iter()
@@ -148,8 +146,13 @@ impl<'a> Linker<'a> {
         Ok(report)
     }
 
-    fn work(&self, batches: &[Batch<'_>]) -> Result<Deduped> {
-        let mut desk = Desk::default();
+    fn work(&self, batches: &[Batch<'_>], thread: usize) -> Result<Deduped> {
+        let mut desk = Desk {
+            stage: stage(self.staging, thread)?,
+            report: Deduped::default(),
+            buffers: Buffers::default(),
+            dirs: HashMap::new(),
+        };
         while let Some(batch) = batches.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let done = self.batch(batch, &mut desk);
             if done.is_err() {
@@ -210,7 +213,11 @@ impl<'a> Linker<'a> {
                     continue;
                 }
             };
-            let member = Member { part, open };
+            let member = Member {
+                part,
+                open,
+                linked: false,
+            };
             match self.join(unit, &mut kept, &member, desk) {
                 Ok(true) => {}
                 Ok(false) => kept.push(member),
@@ -244,7 +251,9 @@ impl<'a> Linker<'a> {
         }
         let names = unit.paths.len();
         for other in kept {
-            other.open.refresh()?;
+            if std::mem::take(&mut other.linked) {
+                other.open.refresh()?;
+            }
             if other.open.stat.nlink as usize + names > LINKS_MAX as usize {
                 desk.report.skip(FULL);
                 continue;
@@ -253,6 +262,7 @@ impl<'a> Linker<'a> {
                 desk.report.skip(CHANGED);
                 continue;
             }
+            other.linked = true;
             match self.replace_all(unit, other, member, desk) {
                 Err(Errno::EMLINK) => desk.report.skip(FULL),
                 result => {
@@ -284,16 +294,16 @@ impl<'a> Linker<'a> {
             };
             check(&to.open, At::child(to_dir, &name))?;
             let source = At::child(from_dir, &name);
-            return replace(source, &from.open.stat, to_dir, &name, &self.stage);
+            return replace(source, &from.open.stat, to_dir, &name, &desk.stage);
         }
         self.check_names(unit, from)?;
         self.check_names(unit, to)?;
         mark::set_names(self.parts[from.part], from.open.file.at(), unit.paths.len())?;
         // The first name last: until then it says what the file was.
         for path in unit.paths.iter().rev() {
-            if let Err(errno) = self.replace_one(path, from, to) {
+            if let Err(errno) = self.replace_one(path, from, to, &desk.stage) {
                 let names: Vec<&[u8]> = unit.paths.iter().map(Vec::as_slice).collect();
-                journal::converge(&to_part.root, &names, &self.stage, &mut desk.buffers)?;
+                journal::converge(&to_part.root, &names, &desk.stage, &mut desk.buffers)?;
                 return Err(errno);
             }
         }
@@ -310,18 +320,18 @@ impl<'a> Linker<'a> {
         Ok(())
     }
 
-    fn replace_one(&self, path: &[u8], from: &Member, to: &Member) -> errno::Result<()> {
+    fn replace_one(
+        &self,
+        path: &[u8],
+        from: &Member,
+        to: &Member,
+        stage: &DirFd,
+    ) -> errno::Result<()> {
         let (dir_path, name) = place(path);
         let dir = self.parts[to.part].root.open_beneath(dir_path)?;
         self.note_time(to.part, dir_path, &dir)?;
         let name = Name::new(name)?;
-        let replaced = replace(
-            from.open.file.at(),
-            &from.open.stat,
-            &dir,
-            &name,
-            &self.stage,
-        );
+        let replaced = replace(from.open.file.at(), &from.open.stat, &dir, &name, stage);
         self.restore_time(to.part, dir_path, &dir)?;
         replaced
     }
