@@ -82,7 +82,8 @@ fn a_plain_user_has_networks_of_his_own() {
         let script = "set -e; unshare -n sleep 60 & a=$!; unshare -n sleep 60 & b=$!; p=$1; sleep 0.5
             $p attach default --name a --pid $a -p 8080:80 > /dev/null; $p attach default --name b --pid $b > /dev/null
             $p dns query a; $p doctor; nft list map inet plynet publish4 | grep -c 8080
-            $p detach default --name a; $p detach default --name b; $p doctor; nft list ruleset; ip -brief link; kill $a $b";
+            $p detach default --name a; $p detach default --name b; $p doctor; nft list ruleset; ip -brief link
+            kill $a $b";
         let program = user.dir.join("plynet");
         let told = user.ok(&[
             "enter",
@@ -122,6 +123,10 @@ fn the_demo_works_for_root_and_others() {
             "detached; left behind: nothing",
         ];
         assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
+        assert!(
+            include_str!("../../README.md").contains(&shown),
+            "the README shows something else"
+        );
         host.is_clean();
     });
 }
