@@ -5,8 +5,12 @@
 
 use std::ffi::CStr;
 
+use crate::sys::at::At;
+use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
 
+const ACCESS: &CStr = c"system.posix_acl_access";
+const DEFAULT: &CStr = c"system.posix_acl_default";
 const HEAD: usize = 4;
 const ENTRY: usize = 8;
 const VERSION: [u8; HEAD] = 2_u32.to_le_bytes();
@@ -24,7 +28,7 @@ pub enum Whose {
 
 /// Is the value of this attribute an ACL?
 pub fn is_acl(name: &CStr) -> bool {
-    name == c"system.posix_acl_access" || name == c"system.posix_acl_default"
+    name == ACCESS || name == DEFAULT
 }
 
 /// Puts other ids in the place of those in an ACL.
@@ -46,6 +50,29 @@ pub fn replace_ids(acl: &mut [u8], other: impl Fn(Whose, u32) -> Option<u32>) ->
         };
         let replacement = other(whose, u32::from_le_bytes(*id)).ok_or(Errno::EINVAL)?;
         *id = replacement.to_le_bytes();
+    }
+    Ok(())
+}
+
+/// Does what is made in a directory get an ACL from it?
+///
+/// # Errors
+/// Those of getxattr.
+pub fn gives(dir: &DirFd) -> Result<bool> {
+    Ok(dir.at().get_xattr(DEFAULT)?.is_some())
+}
+
+/// Takes from a new object the ACLs that it got only for being made where it is.
+///
+/// # Errors
+/// Those of removexattr.
+pub fn disinherit(at: At<'_>) -> Result<()> {
+    for name in [ACCESS, DEFAULT] {
+        match at.remove_xattr(name) {
+            // Only directories have a default ACL.
+            Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP | Errno::EACCES) => {}
+            Err(errno) => return Err(errno),
+        }
     }
     Ok(())
 }

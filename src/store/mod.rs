@@ -14,6 +14,47 @@
 //! | staging | where an object is put together before it is published by rename |
 //!
 //! Every verb is whole by itself: it takes the locks it needs and leaves the store consistent, wherever it is killed.
+//!
+//! ```
+//! use std::fs;
+//!
+//! use plyfs::store::Store;
+//! use plyfs::store::commit::Ending;
+//! use plyfs::store::containers::NewContainer;
+//! use plyfs::store::driver::MountPlan;
+//! use plyfs::store::layers::NewLayer;
+//! use plyfs::store::meta::DriverKind;
+//! use plyfs::store::transfer::Tree;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let place = tempfile::tempdir()?;
+//! let at = |name: &str| place.path().join(name);
+//! let store = Store::init(&at("store"), &at("run"), DriverKind::Vfs)?;
+//!
+//! // A layer of a directory.
+//! fs::create_dir(at("rootfs"))?;
+//! fs::write(at("rootfs").join("greeting"), "hello")?;
+//! let (base, _) = store.create_layer(&NewLayer::default(), Some(&at("rootfs")))?;
+//!
+//! // A container on it. How it is seen is a plan: here a directory, with driver overlay a mount to be made.
+//! let new = NewContainer { layer: Some(base.id.clone()), ..NewContainer::default() };
+//! let container = store.create_container(&new)?;
+//! if let MountPlan::Tree(tree) = store.mount_plan(&container)? {
+//!     fs::write(tree.join("answer"), "good day")?;
+//! }
+//!
+//! // What was changed becomes a layer, and the layer an archive.
+//! let layer = store.commit(&container.id, &NewLayer::default(), Ending::Remove)?;
+//! assert_eq!(layer.parent, Some(base.id));
+//! let mut archive = Vec::new();
+//! let exported = store.export(&Tree::Layer(layer.id), None, &mut archive, &store)?;
+//! assert_eq!(exported.size, archive.len() as u64);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Who calls something long hands a [`watch::Watch`] over, or reads [`Store::progress`] from another thread and may stop
+//! it there.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,6 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use super::error::{Error, Result};
 use super::meta::Size;
 use super::watch::{Watch, interrupted};
+use crate::layer::acl;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{self, Errno};
 use crate::sys::name::Name;
@@ -179,6 +180,8 @@ struct Dir {
     from: DirFd,
     to: DirFd,
     stat: Stat,
+    /// What is made in the copy gets an ACL from it.
+    gives_acl: bool,
     /// Batches that are not done.
     batches: AtomicUsize,
 }
@@ -199,6 +202,7 @@ impl Dir {
             from: from.try_clone()?,
             to: to.try_clone()?,
             stat: from.stat()?,
+            gives_acl: acl::gives(to)?,
             batches: AtomicUsize::new(0),
         })
     }
@@ -311,10 +315,13 @@ impl<'a> Job<'a> {
             // A tree cannot be copied into itself; as rename(2) has it.
             return Err(Errno::EINVAL);
         }
+        let to = parent.to.open_dir(name)?;
         let dir = Dir {
             trail: Arc::clone(trail),
             from,
-            to: parent.to.open_dir(name)?,
+            // A new directory has its ACLs only once it is complete.
+            gives_acl: self.rules.way == Way::Onto && acl::gives(&to)?,
+            to,
             stat,
             batches: AtomicUsize::new(0),
         };

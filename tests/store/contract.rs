@@ -16,6 +16,8 @@ const VERBS: &[(&str, &str)] = &[
     ("store check --repair --dry-run", "damage"),
     ("store check --deep", "damage"),
     ("store dedup --dry-run", "linked"),
+    ("store check --deep", "damage"),
+    ("store dedup --dry-run", "freed"),
     ("store gc --dry-run", "paths"),
     ("layer create --from-dir F/dir", "id"),
     ("layer create --from-tar F/dir.tar", "id"),

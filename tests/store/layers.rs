@@ -221,3 +221,28 @@ fn a_plain_user_is_told_whose_files_he_cannot_keep() {
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     });
 }
+
+/// A default ACL of a directory in a layer below is for what people make there, not for what layers bring.
+#[test]
+fn layers_on_each_other_inherit_nothing() {
+    each("layers_on_each_other_inherit", |shop| {
+        let base = shop.dir("base", "mkdir d; setfacl -d -m u:77:rwx d");
+        let above = shop.dir(
+            "above",
+            "mkdir -p d/sub; echo x > d/f; mkfifo d/p; setfacl -m u:5:r d/f; touch d/own",
+        );
+        let base = shop.ok(&["layer", "create", "--from-dir", &base]);
+        let above = shop.ok(&["layer", "create", "--parent", &base, "--from-dir", &above]);
+        let squashed = shop.ok(&["layer", "squash", &above]);
+        let mut trees = vec![&squashed];
+        trees.extend((shop.driver == "vfs").then_some(&above));
+        for tree in trees {
+            let tree = shop.root().join(shop.driver).join(tree).join("root/d");
+            let acls = shop.sh(&format!("cd {}; getfacl -n sub f p own", tree.display()));
+            assert!(
+                !acls.contains("user:77") && acls.contains("user:5:r"),
+                "{acls}"
+            );
+        }
+    });
+}

@@ -2,8 +2,9 @@
 //! directory where a directory is to be.
 
 use super::attributes::Wanted;
-use super::place::{Place, clean, disinherit, join};
+use super::place::{Place, clean, join};
 use super::{Devices, Made, TreeForm, Unpacker, failed, refused};
+use crate::layer::acl;
 use crate::layer::mark::is_whiteout_device;
 use crate::store::blob::BlobReader;
 use crate::store::error::{Error, Kind, Result};
@@ -102,7 +103,7 @@ impl Unpacker<'_> {
         };
         let made = made.map_err(fail)?;
         if place.inherits && is_new {
-            disinherit(At::child(&place.dir, name)).map_err(fail)?;
+            acl::disinherit(At::child(&place.dir, name)).map_err(fail)?;
         }
         self.made.insert(real.to_vec(), Made::Object);
         Ok(made)

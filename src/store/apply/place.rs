@@ -1,8 +1,7 @@
 //! Where an entry goes: its name made plain, and the directory that has it.
 
-use std::ffi::CStr;
-
 use super::{Made, Unpacker, failed};
+use crate::layer::acl;
 use crate::store::error::{Error, Kind, Result};
 use crate::store::merged::Found;
 use crate::store::tar::read::shown;
@@ -11,9 +10,6 @@ use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
 use crate::sys::name::Name;
 use crate::sys::resolve::split_last;
-
-const ACL_ACCESS: &CStr = c"system.posix_acl_access";
-const ACL_DEFAULT: &CStr = c"system.posix_acl_default";
 
 /// Most components of a name: nothing real has a tenth of them.
 const DEPTH_MAX: usize = 4096;
@@ -30,25 +26,6 @@ pub(super) struct Place {
     pub dir: DirFd,
     /// What is made in it gets an ACL.
     pub inherits: bool,
-}
-
-/// Does what is made in a directory get an ACL from it?
-fn inherits(dir: &DirFd) -> Result<bool, Errno> {
-    Ok(dir.at().get_xattr(ACL_DEFAULT)?.is_some())
-}
-
-/// Takes from a new object what it got only for being made where it is: an archive says all of what it wants.
-///
-/// # Errors
-/// Those of removing attributes.
-pub(super) fn disinherit(at: At<'_>) -> Result<(), Errno> {
-    for name in [ACL_ACCESS, ACL_DEFAULT] {
-        match at.remove_xattr(name) {
-            Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP | Errno::EACCES) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }
 
 /// A name without `.`, `..` and spare slashes; `None` for the root.
@@ -97,7 +74,7 @@ impl Unpacker<'_> {
         };
         self.keep_time(&real, &dir)?;
         let named = parent.to_vec();
-        let inherits = inherits(&dir).map_err(|errno| failed(path, errno))?;
+        let inherits = acl::gives(&dir).map_err(|errno| failed(path, errno))?;
         Ok((
             Place {
                 named,
@@ -156,8 +133,8 @@ impl Unpacker<'_> {
         parent.mkdir(name, 0o700).map_err(fail)?;
         self.made.insert(path.clone(), Made::Object);
         let dir = parent.open_dir(name).map_err(fail)?;
-        if inherits(parent).map_err(fail)? {
-            disinherit(dir.at()).map_err(fail)?;
+        if acl::gives(parent).map_err(fail)? {
+            acl::disinherit(dir.at()).map_err(fail)?;
         }
         let below = match self.below() {
             Some(below) if !anew => below.find(&path).map_err(fail)?.filter(Found::is_dir),

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::trail::{Failure, Trail};
 use super::{Dir, Entry, Job, Place, REFLINK, REFLINK_NOT, REFLINK_UNKNOWN, Task, Way};
+use crate::layer::acl;
 use crate::layer::mark::{MarkRules, Redirects, is_whiteout_device};
 use crate::store::error::Kind;
 use crate::sys::at::{At, OpenMode, SetTime};
@@ -119,6 +120,9 @@ impl Job<'_> {
         let to = self.make(dir, name, || {
             dir.to.create_file(name, OpenMode::WRITE, first)
         })?;
+        if dir.gives_acl {
+            acl::disinherit(to.at())?;
+        }
         self.copy_data(from, &to, stat, buffer)?;
         let perm = self.give_to(to.at(), stat)?;
         if from.has_xattrs()? {
@@ -228,6 +232,9 @@ impl Job<'_> {
                     return Err(Failure::Words(Kind::Unsupported, why));
                 }
                 result => result?,
+            }
+            if dir.gives_acl {
+                acl::disinherit(to)?;
             }
             let perm = self.give_to(to, stat)?;
             to.chmod(perm)?;
