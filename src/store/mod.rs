@@ -53,8 +53,8 @@
 //! # }
 //! ```
 //!
-//! Who calls something long hands a [`watch::Watch`] over, or reads [`Store::progress`] from another thread and may stop
-//! it there.
+//! Who calls something long hands a [`watch::Watch`] over, or reads [`Store::progress`] from another thread and may
+//! stop it there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,7 @@ pub mod driver;
 pub mod drivers;
 pub mod error;
 pub mod export;
+pub mod files;
 pub mod gc;
 pub mod id;
 pub mod images;

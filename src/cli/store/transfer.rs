@@ -15,10 +15,11 @@ use crate::store::Store;
 use crate::store::apply::{Devices, Limits};
 use crate::store::changes::{Change, ChangeKind};
 use crate::store::error::{Error, Kind};
+use crate::store::files::{source, write_file};
 use crate::store::id::{Id, ObjectName};
 use crate::store::layers::NewLayer;
 use crate::store::remarks::Remarks;
-use crate::store::transfer::{Tree, Unpacking, source, write_file};
+use crate::store::transfer::{Tree, Unpacking};
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -20,12 +20,13 @@ use crate::store::blob::Compression;
 use crate::store::digest::{Digest, Hashing};
 use crate::store::driver::open;
 use crate::store::error::{Error, Kind, OrAt, Result};
+use crate::store::files::{keep, write_file};
 use crate::store::id::Id;
 use crate::store::recipe::{cannot_write, of_pipe};
 use crate::store::remarks::Remarks;
 use crate::store::staging::is_there;
 use crate::store::tar::write::TarWriter;
-use crate::store::transfer::{Tree, keep, write_file};
+use crate::store::transfer::Tree;
 use crate::store::watch::Watch;
 
 /// How hard gzip tries: what `gzip` does by itself.

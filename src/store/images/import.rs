@@ -14,6 +14,7 @@ use crate::store::digest::Digest;
 use crate::store::driver::open;
 use crate::store::error::{Error, Kind, OrAt, Result};
 use crate::store::export::TarExport;
+use crate::store::files::source;
 use crate::store::id::{Id, ObjectName};
 use crate::store::layers::NewLayer;
 use crate::store::lock::Lock;
@@ -22,7 +23,7 @@ use crate::store::meta::{DriverKind, LayerMeta};
 use crate::store::names::Named;
 use crate::store::recipe::of_pipe;
 use crate::store::remarks::Remarks;
-use crate::store::transfer::{Unpacking, source};
+use crate::store::transfer::Unpacking;
 
 /// Where an image is, or shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use crate::store::error::{OrAt, Result};
+use crate::store::files::write_file;
 use crate::store::recipe::cannot_write;
 use crate::store::remarks::Remarks;
 use crate::store::tar::write::TarWriter;
 use crate::store::tar::{Entry, EntryKind};
-use crate::store::transfer::write_file;
 use crate::sys::stat::{Rdev, Time};
 
 /// Bytes read and written at a time.
