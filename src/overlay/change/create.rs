@@ -188,7 +188,7 @@ impl Overlay {
 
     /// A name that is taken is found out before anything is copied up for nothing (9).
     pub(in crate::overlay) fn check_free(&self, parent: &Arc<Node>, name: &Name) -> Result<()> {
-        let _dir = parent.dir.read();
+        let _dir = parent.dir().read();
         match self.see(parent, name)?.top() {
             Some(_) => Err(Errno::EEXIST),
             None => Ok(()),

@@ -73,7 +73,7 @@ impl Overlay {
 
     /// What shows in a directory, with names and sizes.
     fn children(&self, dir: &Arc<Node>) -> Result<Vec<(Arc<Node>, Name, u64)>> {
-        let state = dir.dir.read();
+        let state = dir.dir().read();
         let listing = self.list(dir, &state)?;
         let mut children = Vec::with_capacity(listing.len());
         for entry in listing.iter() {

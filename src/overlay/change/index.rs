@@ -211,7 +211,7 @@ impl Overlay {
         }
         for _ in 0..RETRIES {
             let found = {
-                let _dir = parent.dir.read();
+                let _dir = parent.dir().read();
                 self.find(parent, name)?
             };
             let Some((victim, _)) = found.filter(|(node, _)| node.indexed().is_some()) else {

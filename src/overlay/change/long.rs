@@ -33,7 +33,7 @@ impl Overlay {
             return false;
         }
         let found = {
-            let _dir = parent.dir.read();
+            let _dir = parent.dir().read();
             self.find(&parent, &name)
         };
         // Where directories move by copying them, that takes as long as there is data in them.

@@ -88,14 +88,14 @@ impl Overlay {
 
     fn check_removable(&self, parent: &Arc<Node>, name: &Name, call: Call) -> Result<()> {
         let found = {
-            let _dir = parent.dir.read();
+            let _dir = parent.dir().read();
             self.find(parent, name)?
         };
         let (victim, _) = found.ok_or(Errno::ENOENT)?;
         check_type(&victim, call)?;
         self.check_changeable(&victim)?;
         if victim.is_dir() {
-            let state = victim.dir.read();
+            let state = victim.dir().read();
             if !self.list(&victim, &state)?.is_empty() {
                 return Err(Errno::ENOTEMPTY);
             }
@@ -180,7 +180,7 @@ impl Overlay {
         &self,
         victim: &'a Arc<Node>,
     ) -> Result<WriteGuard<'a, DirState, { rank::DIR }>> {
-        let state = victim.dir.write_second();
+        let state = victim.dir().write_second();
         match self.list(victim, &state)?.is_empty() {
             true => Ok(state),
             false => Err(Errno::ENOTEMPTY),

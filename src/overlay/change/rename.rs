@@ -123,7 +123,7 @@ impl Overlay {
     }
 
     fn peek(&self, end: &End) -> Result<Option<Arc<Node>>> {
-        let _dir = end.parent.dir.read();
+        let _dir = end.parent.dir().read();
         Ok(self.find(&end.parent, &end.name)?.map(|(node, _)| node))
     }
 
@@ -153,7 +153,7 @@ impl Overlay {
         }
         match target {
             Some(target) if target.is_dir() && how == Rename::Replace => {
-                let state = target.dir.read();
+                let state = target.dir().read();
                 let empty = self.list(target, &state)?.is_empty();
                 if empty { Ok(()) } else { Err(Errno::ENOTEMPTY) }
             }

@@ -54,7 +54,7 @@ impl Overlay {
     /// # Errors
     /// ENOENT when it was removed meanwhile.
     pub(in crate::overlay) fn lock_dir<'a>(&self, node: &'a Arc<Node>) -> Result<LockedDir<'a>> {
-        let state = node.dir.write();
+        let state = node.dir().write();
         self.locked(node, state)
     }
 
@@ -68,8 +68,8 @@ impl Overlay {
         b: &'a Arc<Node>,
     ) -> Result<(LockedDir<'a>, LockedDir<'a>)> {
         let (first, second) = if a.id() < b.id() { (a, b) } else { (b, a) };
-        let first_state = first.dir.write();
-        let second_state = second.dir.write_second();
+        let first_state = first.dir().write();
+        let second_state = second.dir().write_second();
         let (first, second) = (
             self.locked(first, first_state)?,
             self.locked(second, second_state)?,

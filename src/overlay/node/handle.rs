@@ -84,14 +84,14 @@ pub struct Running(Arc<Node>);
 impl Running {
     /// Counts one more.
     pub fn new(node: &Arc<Node>) -> Running {
-        node.running.fetch_add(1, Ordering::SeqCst);
+        node.rare().running.fetch_add(1, Ordering::SeqCst);
         Running(node.clone())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.rare().running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -80,12 +80,12 @@ impl Indexed {
 impl Node {
     /// Its index entry, if it has or may get one.
     pub fn indexed(&self) -> Option<&Indexed> {
-        self.indexed.as_ref()
+        self.rare.get()?.indexed.as_ref()
     }
 
     /// Takes over what the index has for this node. Several may find it at once, and all find the same.
     pub fn adopt(&self, upper: Upper, names: u32, own_data: bool) {
-        let Some(indexed) = &self.indexed else {
+        let Some(indexed) = self.indexed() else {
             return;
         };
         self.upper.get_or_init(|| {

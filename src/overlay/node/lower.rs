@@ -137,7 +137,7 @@ pub enum Lower {
     /// The upper object is a metacopy.
     Data {
         /// Where its data is.
-        data: DataFile,
+        data: Box<DataFile>,
         /// The lower file that it stands for has other names.
         shared: bool,
     },

@@ -46,21 +46,28 @@ pub const ROOT: NodeId = NodeId(1);
 pub enum Key {
     /// One inode of one filesystem.
     Real {
-        /// Device.
-        dev: u64,
+        /// Device, as the kernel packs it: 12 bits of major and 20 of minor number.
+        dev: u32,
         /// Real inode number.
         ino: u64,
     },
-    /// One name of a lower file with several: without an index each name is a file of its own, because
-    /// they part at copy-up.
-    Named {
-        /// The directory.
-        parent: NodeId,
-        /// The name in it.
-        name: Name,
-    },
+    /// One name of a lower file with several, by directory and name: without an index each name is a file of its own,
+    /// because they part at copy-up.
+    Named(Box<(NodeId, Name)>),
     /// A lower file with several names, by its index entry: one file under all of them (14.2).
-    Index(Name),
+    Index(Box<Name>),
+}
+
+impl Key {
+    /// Of an inode.
+    pub fn real(dev: u64, ino: u64) -> Key {
+        const MINOR_BITS: u32 = 20;
+        let (major, minor) = ((dev >> 32) as u32, dev as u32);
+        Key::Real {
+            dev: major << MINOR_BITS | minor,
+            ino,
+        }
+    }
 }
 
 /// The upper object of a node.
@@ -119,25 +126,32 @@ pub struct Node {
     /// Monotonic: an upper directory with entries that have an origin.
     impure: AtomicBool,
     place: RwLock<Place, { rank::PLACE }>,
-    /// Open files of it that are programs, to be run or running.
-    running: AtomicU32,
     /// Serialises copy-up of this node.
     pub copyup: Mutex<(), { rank::COPYUP }>,
-    /// Read: lookup and listing. Write: any change of an entry.
-    pub dir: RwLock<DirState, { rank::DIR }>,
-    /// The last listing somebody still reads, and the version it shows.
-    pub(in crate::overlay) listing: Mutex<(u64, Weak<Listing>), { rank::LEAF }>,
-    /// Under which name the layers below know this upper directory or metacopy; changes with a rename.
-    redirect: Mutex<Option<Redirect>, { rank::LEAF }>,
     /// Known protection; `None` when not asked yet.
     protection: Mutex<Option<Protection>, { rank::LEAF }>,
-    /// Known default ACL of this directory; `None` when not asked yet.
-    default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
     key: Mutex<Option<Key>, { rank::LEAF }>,
-    /// Immutable.
-    indexed: Option<Indexed>,
+    /// What most files never need.
+    rare: OnceLock<Box<Rare>>,
     fd_key: FdKey,
     table: Weak<NodeTable>,
+}
+
+/// What directories have and few files: kept apart, as there may be a million files.
+#[derive(Default)]
+struct Rare {
+    /// Read: lookup and listing. Write: any change of an entry.
+    dir: RwLock<DirState, { rank::DIR }>,
+    /// The last listing somebody still reads, and the version it shows.
+    listing: Mutex<(u64, Weak<Listing>), { rank::LEAF }>,
+    /// Known default ACL of this directory; `None` when not asked yet.
+    default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
+    /// Under which name the layers below know this upper directory or metacopy; changes with a rename.
+    redirect: Mutex<Option<Redirect>, { rank::LEAF }>,
+    /// Open files of it that are programs, to be run or running.
+    running: AtomicU32,
+    /// Immutable.
+    indexed: Option<Indexed>,
 }
 
 impl fmt::Debug for Node {
@@ -176,6 +190,16 @@ pub struct NewNode {
 impl Node {
     fn new(id: NodeId, key: Key, new: NewNode, table: &Arc<NodeTable>) -> Node {
         let metacopy = matches!(new.lower, Lower::Data { .. });
+        let rare = OnceLock::new();
+        if new.redirect.is_some() || new.indexed.is_some() {
+            rare.get_or_init(|| {
+                Box::new(Rare {
+                    redirect: Mutex::new(new.redirect),
+                    indexed: new.indexed,
+                    ..Rare::default()
+                })
+            });
+        }
         Node {
             id: AtomicU64::new(id.0),
             kind: new.kind,
@@ -185,19 +209,28 @@ impl Node {
             own_data: AtomicBool::new(!metacopy),
             cut_off: AtomicBool::new(false),
             impure: AtomicBool::new(new.impure),
-            running: AtomicU32::new(0),
-            redirect: Mutex::new(new.redirect),
             place: RwLock::new(new.place),
             copyup: Mutex::default(),
-            dir: RwLock::default(),
-            listing: Mutex::default(),
             protection: Mutex::default(),
-            default_acl: Mutex::default(),
             key: Mutex::new(Some(key)),
-            indexed: new.indexed,
+            rare,
             fd_key: FdKey::next(),
             table: Arc::downgrade(table),
         }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    /// The lock of a directory. Read: lookup and listing. Write: any change of an entry.
+    pub fn dir(&self) -> &RwLock<DirState, { rank::DIR }> {
+        &self.rare().dir
+    }
+
+    /// The last listing somebody still reads, and the version it shows.
+    pub(in crate::overlay) fn listing(&self) -> &Mutex<(u64, Weak<Listing>), { rank::LEAF }> {
+        &self.rare().listing
     }
 
     /// The id that the kernel is told. It may know it by older ones, too.
@@ -253,7 +286,7 @@ impl Node {
 
     /// Has the lower file that it is, or was copied up from, other names?
     pub fn is_shared(&self) -> bool {
-        self.indexed.is_some()
+        self.indexed().is_some()
             || matches!(
                 self.lower,
                 Lower::Object { shared: true, .. } | Lower::Data { shared: true, .. }
@@ -267,12 +300,12 @@ impl Node {
 
     /// The redirect of the upper directory or metacopy.
     pub fn redirect(&self) -> Option<Redirect> {
-        self.redirect.lock().clone()
+        self.rare.get()?.redirect.lock().clone()
     }
 
     /// Notes a new redirect.
     pub fn set_redirect(&self, redirect: Redirect) {
-        *self.redirect.lock() = Some(redirect);
+        *self.rare().redirect.lock() = Some(redirect);
     }
 
     /// Is this a directory?
@@ -320,7 +353,8 @@ impl Node {
 
     /// Somebody runs it, or is about to.
     pub fn is_running(&self) -> bool {
-        self.running.load(Ordering::SeqCst) > 0
+        let running = |rare: &Box<Rare>| rare.running.load(Ordering::SeqCst) > 0;
+        self.rare.get().is_some_and(running)
     }
 
     /// Notes the protection.
@@ -330,12 +364,12 @@ impl Node {
 
     /// The default ACL as far as it is known.
     pub fn default_acl(&self) -> Option<DefaultAcl> {
-        *self.default_acl.lock()
+        *self.rare.get()?.default_acl.lock()
     }
 
     /// Notes whether there is a default ACL; `None` when that may have changed.
     pub fn set_default_acl(&self, acl: Option<DefaultAcl>) {
-        *self.default_acl.lock() = acl;
+        *self.rare().default_acl.lock() = acl;
     }
 }
 

@@ -279,7 +279,7 @@ impl Overlay {
                     // A change of the name may be on disk already and not yet known here. It holds the
                     // directory's lock: with that, what is known is what is on disk.
                     let named = node.name();
-                    let still = named.as_ref().map(|(parent, _)| parent.dir.read());
+                    let still = named.as_ref().map(|(parent, _)| parent.dir().read());
                     if named
                         .as_ref()
                         .is_some_and(|(parent, name)| !node.has_name(parent, name))

@@ -23,21 +23,45 @@ const RESERVED: u64 = 0xc000_0000_0000_0000;
 
 /// What is known of one node id.
 #[derive(Debug)]
-struct Known {
-    node: Weak<Node>,
-    /// Held while the kernel knows the id.
-    pin: Option<Arc<Node>>,
-    /// How often the kernel was told of it.
-    lookups: u64,
+enum Known {
+    /// The kernel was not told of it yet, or has forgotten it.
+    Untold(Weak<Node>),
+    /// The kernel was told of it so many times. It is held while the kernel knows it.
+    Told { node: Arc<Node>, lookups: u32 },
 }
 
 impl Known {
-    /// Not told yet.
-    fn of(node: &Arc<Node>) -> Known {
-        Known {
-            node: Arc::downgrade(node),
-            pin: None,
-            lookups: 0,
+    /// How often the kernel was told.
+    fn lookups(&self) -> u32 {
+        match self {
+            Known::Untold(_) => 0,
+            Known::Told { lookups, .. } => *lookups,
+        }
+    }
+
+    /// Once more. A count that is full stays so.
+    fn count(&mut self, node: &Arc<Node>) {
+        let lookups = self.lookups().saturating_add(1);
+        *self = Known::Told {
+            node: node.clone(),
+            lookups,
+        };
+    }
+
+    /// Is nothing left of the node?
+    fn is_dead(&self) -> bool {
+        matches!(self, Known::Untold(node) if node.strong_count() == 0)
+    }
+
+    /// Lets the node go. The kernel knows it no more.
+    fn let_go(&mut self) -> Option<Arc<Node>> {
+        let Known::Told { node, .. } = self else {
+            return None;
+        };
+        let untold = Known::Untold(Arc::downgrade(node));
+        match std::mem::replace(self, untold) {
+            Known::Told { node, .. } => Some(node),
+            Known::Untold(_) => None,
         }
     }
 }
@@ -113,10 +137,9 @@ impl NodeTable {
     /// The root node, under its fixed id and for ever.
     pub fn make_root(self: &Arc<Self>, key: Key, new: NewNode) -> Arc<Node> {
         let node = Arc::new(Node::new(ROOT, key.clone(), new, self));
-        let known = Known {
-            node: Arc::downgrade(&node),
-            pin: Some(node.clone()),
-            lookups: u64::MAX,
+        let known = Known::Told {
+            node: node.clone(),
+            lookups: u32::MAX,
         };
         self.ids(ROOT).lock().insert(ROOT, known);
         self.keys(&key).lock().insert(key, Arc::downgrade(&node));
@@ -130,13 +153,10 @@ impl NodeTable {
         let mut new = Some(new);
         loop {
             let mut ids = self.ids(id).lock();
-            let free = id > ROOT
-                && ids
-                    .get(&id)
-                    .is_none_or(|known| known.node.strong_count() == 0);
+            let free = id > ROOT && ids.get(&id).is_none_or(Known::is_dead);
             if free && let Some(new) = new.take() {
                 let node = Arc::new(Node::new(id, key.clone(), new, self));
-                ids.insert(id, Known::of(&node));
+                ids.insert(id, Known::Untold(Arc::downgrade(&node)));
                 return node;
             }
             drop(ids);
@@ -150,9 +170,10 @@ impl NodeTable {
     /// ESTALE for an id it was never told of.
     pub fn get(&self, id: NodeId) -> Result<Arc<Node>> {
         let ids = self.ids(id).lock();
-        ids.get(&id)
-            .and_then(|known| known.pin.clone())
-            .ok_or(Errno::ESTALE)
+        match ids.get(&id) {
+            Some(Known::Told { node, .. }) => Ok(node.clone()),
+            _ => Err(Errno::ESTALE),
+        }
     }
 
     /// Counts one lookup that the kernel is about to be told of, under this id of the node.
@@ -161,9 +182,10 @@ impl NodeTable {
             return;
         }
         let mut ids = self.ids(id).lock();
-        let known = ids.entry(id).or_insert_with(|| Known::of(node));
-        known.lookups += 1;
-        known.pin.get_or_insert_with(|| node.clone());
+        let known = ids.entry(id);
+        known
+            .or_insert_with(|| Known::Untold(Arc::downgrade(node)))
+            .count(node);
     }
 
     /// Takes lookups back. With the last one the pin is returned, to be dropped where closing fds does
@@ -173,23 +195,36 @@ impl NodeTable {
             return None;
         }
         let mut ids = self.ids(id).lock();
-        let known = ids.get_mut(&id)?;
-        known.lookups = known.lookups.saturating_sub(lookups);
-        if known.lookups > 0 {
+        let Known::Told {
+            node,
+            lookups: told,
+        } = ids.get_mut(&id)?
+        else {
             return None;
+        };
+        let left = u64::from(*told).saturating_sub(lookups);
+        match u32::try_from(left) {
+            // What was full has lost count, and stays.
+            Ok(_) if *told == u32::MAX => return None,
+            Ok(0) | Err(_) => {}
+            Ok(left) => {
+                *told = left;
+                return None;
+            }
         }
-        let pin = known.pin.take()?;
-        if pin.id() != id {
-            ids.remove(&id);
+        // Of an old id nothing is kept.
+        if node.id() != id {
+            return ids.remove(&id).and_then(|mut known| known.let_go());
         }
-        Some(pin)
+        ids.get_mut(&id)?.let_go()
     }
 
     /// Gives a node another id, unless it has another than `old` already: the kernel takes it for another file from its
     /// next lookup on. What it does under the old id still means this node.
     pub fn rebind(&self, node: &Arc<Node>, old: NodeId) {
         let new = self.unused_id();
-        self.ids(new).lock().insert(new, Known::of(node));
+        let untold = Known::Untold(Arc::downgrade(node));
+        self.ids(new).lock().insert(new, untold);
         let exchanged = node
             .id
             .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire);
@@ -234,7 +269,8 @@ impl NodeTable {
         let id = node.id();
         let mut ids = self.ids(id).lock();
         if let Entry::Occupied(entry) = ids.entry(id)
-            && std::ptr::eq(entry.get().node.as_ptr(), node)
+            && let Known::Untold(known) = entry.get()
+            && std::ptr::eq(known.as_ptr(), node)
         {
             entry.remove();
         }
@@ -255,7 +291,7 @@ impl NodeTable {
     pub fn known(&self) -> usize {
         self.ids
             .iter()
-            .map(|ids| ids.lock().values().filter(|k| k.lookups > 0).count())
+            .map(|ids| ids.lock().values().filter(|k| k.lookups() > 0).count())
             .sum::<usize>()
             - 1
     }
@@ -266,7 +302,7 @@ impl NodeTable {
             let pins: Vec<_> = shard
                 .lock()
                 .values_mut()
-                .filter_map(|known| known.pin.take())
+                .filter_map(Known::let_go)
                 .collect();
             drop(pins);
         }
@@ -304,7 +340,7 @@ mod tests {
     }
 
     fn key(ino: u64) -> Key {
-        Key::Real { dev: 1, ino }
+        Key::real(1, ino)
     }
 
     #[test]
@@ -344,7 +380,7 @@ mod tests {
     fn two_nodes_with_one_inode_number_have_two_ids() {
         let table = table();
         let a = table.find_or_make(key(5), || new_node(5));
-        let b = table.find_or_make(Key::Real { dev: 2, ino: 5 }, || new_node(5));
+        let b = table.find_or_make(Key::real(2, 5), || new_node(5));
         assert_eq!((a.ino(), b.ino()), (5, 5));
         assert_ne!(a.id(), b.id());
         let id = a.id();

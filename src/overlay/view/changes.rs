@@ -62,7 +62,7 @@ impl Overlay {
             child_path.extend_from_slice(name.as_bytes());
             let below = self.is_lower_positive(node, &name);
             let found = {
-                let _dir = node.dir.read();
+                let _dir = node.dir().read();
                 self.find(node, &name)?
             };
             let Some((child, _)) = found else {

@@ -45,7 +45,7 @@ impl Overlay {
         };
         let node = self
             .table
-            .find_or_make(Key::Index(entry.clone()), || NewNode {
+            .find_or_make(Key::Index(Box::new(entry.clone())), || NewNode {
                 kind: stat.kind,
                 ino: self.identity.ino(stat.dev, stat.ino),
                 lower: Lower::Object {

@@ -135,7 +135,7 @@ impl Overlay {
         }
         for entry in listing.after(offset.max(DOTS)).map(Dirent::from) {
             let name = Name::new(entry.name)?;
-            let _dir = node.dir.read();
+            let _dir = node.dir().read();
             let found = match self.find(node, &name) {
                 Ok(None) => continue,
                 Ok(found) => found,
@@ -159,7 +159,7 @@ impl Overlay {
             Some(listing) => listing,
             None => {
                 let listing = {
-                    let state = node.dir.read();
+                    let state = node.dir().read();
                     self.list(node, &state)?
                 };
                 self.midway.begin(node, &listing);
@@ -181,7 +181,7 @@ impl Overlay {
         state: &DirState,
     ) -> Result<Arc<Listing>> {
         {
-            let known = node.listing.lock();
+            let known = node.listing().lock();
             if let (version, Some(listing)) = (known.0, known.1.upgrade())
                 && version == state.version
             {
@@ -189,7 +189,7 @@ impl Overlay {
             }
         }
         let listing = Arc::new(self.build_listing(node)?);
-        *node.listing.lock() = (state.version, Arc::downgrade(&listing));
+        *node.listing().lock() = (state.version, Arc::downgrade(&listing));
         Ok(listing)
     }
 

@@ -39,7 +39,7 @@ impl Overlay {
     pub fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Entry> {
         let parent = self.dir_node(parent)?;
         let name = Name::from_os(name)?;
-        let _dir = parent.dir.read();
+        let _dir = parent.dir().read();
         let (node, stat) = self.find(&parent, &name)?.ok_or(Errno::ENOENT)?;
         if let Some(indexed) = node.indexed() {
             node.prefer_name(&parent, &name);
@@ -180,12 +180,12 @@ impl Overlay {
         let origin = self.origin_mark(parent, name)?;
         let indexed = self.indexed_upper(&part.stat, origin.as_deref())?;
         let key = match &indexed {
-            Some(indexed) => Key::Index(indexed.entry.clone()),
+            Some(indexed) => Key::Index(Box::new(indexed.entry.clone())),
             None => real_key(&part.stat),
         };
         let lower = match seen.data_file()? {
             Some(data) => Lower::Data {
-                data,
+                data: Box::new(data),
                 shared: seen.lower_shared,
             },
             None => Lower::None,
@@ -220,10 +220,7 @@ impl Overlay {
         let stat = &part.stat;
         let shared = stat.nlink > 1;
         let key = match shared {
-            true => Key::Named {
-                parent: parent.id(),
-                name: name.clone(),
-            },
+            true => Key::Named(Box::new((parent.id(), name.clone()))),
             false => real_key(stat),
         };
         let (object, data) = (seen.object(part)?, seen.data_file()?);
@@ -305,10 +302,7 @@ impl Overlay {
 
 /// The key of an object that is one inode.
 pub(in crate::overlay) fn real_key(stat: &Stat) -> Key {
-    Key::Real {
-        dev: stat.dev,
-        ino: stat.ino,
-    }
+    Key::real(stat.dev, stat.ino)
 }
 
 /// An upper object.
