@@ -24,6 +24,14 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const STORE_HELP: &str = "The store of layers (see `plyfs NOUN --help`):\n  store      The store as a whole\n  \
                           layer      Sealed trees\n  container  Trees that change";
 
+/// Options that trade something for speed; all others are in the manual.
+const MOUNT_HELP: &str = "Some of the options (all: docs/semantics.md):\n  \
+                          volatile                 never wait for the disk\n  \
+                          noopen=on|off|auto       opens are not told; the first change copies up\n  \
+                          lower_passthrough=on     share the page cache of lower files with other mounts\n  \
+                          metacopy=on              changes of metadata copy no data\n  \
+                          timeout=SECONDS          layers that others change";
+
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Call {
@@ -121,6 +129,7 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = MOUNT_HELP)]
 struct MountArgs {
     /// lowerdir=A:B:C,upperdir=U,workdir=W and more; may be repeated
     #[arg(short = 'o', value_name = "OPTS", allow_hyphen_values = true)]

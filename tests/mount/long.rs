@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::env::{self, Scratch};
@@ -31,6 +33,8 @@ struct Stage {
     below: Mounted,
     above: Mounted,
     layers: Layers,
+    /// Names that the kernel must not forget meanwhile: to look them up again takes the mount below.
+    known: Vec<OwnedFd>,
 }
 
 impl Stage {
@@ -38,10 +42,7 @@ impl Stage {
         let scratch = Scratch::new();
         let source = Layers::new(&scratch.path().join("below"), 1, false);
         for n in 0..STUCK {
-            source
-                .lower(1)
-                .file(&format!("big{n}"), vec![b'b'; SIZE])
-                .file(&format!("d/big{n}"), vec![b'b'; SIZE]);
+            source.lower(1).file(&format!("big{n}"), vec![b'b'; SIZE]);
         }
         source.settle();
         let below = Mounted::new(Server::Plyfs, &source, "passthrough=off,noopen=off").unwrap();
@@ -50,17 +51,19 @@ impl Stage {
         layers.upper().file("up/f", "upper");
         let above = Mounted::new(Server::Plyfs, &layers, options).unwrap();
         // What the layers have is known from here on, but for data.
-        for n in 0..STUCK {
-            for dir in ["", "d/"] {
-                fs::metadata(layers.merged.join(format!("{dir}big{n}"))).unwrap();
-            }
-        }
-        fs::metadata(layers.merged.join("up/f")).unwrap();
+        let names = (0..STUCK).map(|n| format!("big{n}"));
+        let known = names.chain(["up/f".into()]).map(|name| {
+            let path = layers.merged.join(name);
+            fs::metadata(&path).unwrap();
+            rustix::fs::open(&path, OFlags::PATH, Mode::empty()).unwrap()
+        });
+        let known = known.collect();
         Stage {
             _scratch: scratch,
             below,
             above,
             layers,
+            known,
         }
     }
 
@@ -145,6 +148,7 @@ fn others_go_on(options: &'static str, change: fn(&Path), whole: fn(&Path) -> bo
             assert!(whole(&root.join(format!("big{n}"))), "big{n}");
         }
         assert!(residue(&stage.layers.work).unwrap().is_empty());
+        drop(stage.known);
         stage.above.unmount().unwrap();
         stage.below.unmount().unwrap();
     });
@@ -177,14 +181,11 @@ fn opening_for_writing() {
 }
 
 #[test]
-fn writing_what_was_not_opened() {
-    others_go_on("noopen=on", append, is_longer);
-}
-
-#[test]
 fn changing_attributes() {
     let whole = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o600;
-    others_go_on("", chmod, whole);
+    for options in ["", "noopen=on"] {
+        others_go_on(options, chmod, whole);
+    }
 }
 
 #[test]
@@ -218,14 +219,9 @@ fn the_end_waits_for_the_workers() {
             assert!(thread.join().unwrap().is_err());
         }
         stage.signal(Signal::CONT);
-        let Stage {
-            above,
-            below,
-            layers,
-            ..
-        } = stage;
-        above.unmount().unwrap();
-        assert!(residue(&layers.work).unwrap().is_empty());
-        below.unmount().unwrap();
+        drop(stage.known);
+        stage.above.unmount().unwrap();
+        assert!(residue(&stage.layers.work).unwrap().is_empty());
+        stage.below.unmount().unwrap();
     });
 }

@@ -353,8 +353,9 @@ impl Node {
 
     /// Somebody runs it, or is about to.
     pub fn is_running(&self) -> bool {
-        let running = |rare: &Box<Rare>| rare.running.load(Ordering::SeqCst) > 0;
-        self.rare.get().is_some_and(running)
+        self.rare
+            .get()
+            .is_some_and(|rare| rare.running.load(Ordering::SeqCst) > 0)
     }
 
     /// Notes the protection.
