@@ -1,7 +1,6 @@
 //! Layers from archives and to archives, and what layers and containers change.
 
 use std::io::{Read, Write};
-use std::path::Path;
 
 use super::Store;
 use super::apply::{Applied, ApplyOptions, Devices, Expected, Limits, TreeForm, apply};
