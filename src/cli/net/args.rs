@@ -183,7 +183,7 @@ pub struct Wishes {
     /// One more name, which others may share
     #[arg(long, value_name = "NAME")]
     pub alias: Vec<String>,
-    /// Publish a port or range: [HOSTIP:]PORT[-PORT]:PORT[-PORT][/tcp|/udp]
+    /// Publish a port or range: `[HOSTIP:]PORT[-PORT]:PORT[-PORT][/tcp|/udp]`
     #[arg(short = 'p', long = "publish", value_name = "PORTS")]
     pub ports: Vec<PortMapping>,
     /// Anything
