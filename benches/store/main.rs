@@ -11,6 +11,8 @@
 //! copy that is wrong wins nothing. CPU is user and system time of the processes that were started; it bears a busy
 //! machine better than time on the clock does.
 //!
+//! It wants `b3sum`, `umoci`, `xfsprogs` and `btrfs-progs` of Debian.
+//!
 //! "In memory" is tmpfs; "on disk" a new ext4 in a file, so that neither the age nor the options of the machine's own
 //! filesystem count. (An ext4 without a journal, for one, takes ten times as long where much was just removed.)
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // What goes wrong here is told by the panic.
