@@ -61,7 +61,7 @@ impl Store {
         meta.size = Usage::watched(&changes, self)?.size();
         meta.sync = self.sync;
         if ending == Ending::Remove {
-            self.seal(&container, &meta)?;
+            self.seal(&staging, &container, &meta)?;
             if let Some(name) = &new.name {
                 self.set_name(name, &Named::Layer(meta.id.clone()))
                     .map_err(|error| {
@@ -78,6 +78,7 @@ impl Store {
         }
         Ok(meta)
     }
+
     /// Makes sure that nobody changes the container, or at least that what was written through its mount is in it.
     fn quiesce(&self, container: &ContainerMeta, ending: Ending) -> Result<()> {
         if ending != Ending::KeepLive {
@@ -91,10 +92,19 @@ impl Store {
         Ok(())
     }
 
-    fn seal(&self, container: &ContainerMeta, layer: &LayerMeta) -> Result<()> {
+    fn seal(&self, staging: &Staging, container: &ContainerMeta, layer: &LayerMeta) -> Result<()> {
         let content = self.layout().content(container.driver, &container.id);
         let durable = self.sync != SyncPolicy::None;
-        self.clear_place(layer)?;
+        // The layer's content is claimed before the container says what it becomes: of many that want to be one layer
+        // one goes on from here. Its tree is empty until the changes replace it; without one, a rename would replace
+        // the claim.
+        staging.tree()?;
+        let layout = self.layout();
+        let _claim = staging.place_content(
+            self,
+            &layout.content(layer.driver, &layer.id),
+            &layout.layer(&layer.id),
+        )?;
         // A layer has no limits; and a container at its limit must be able to say what it becomes.
         self.lift_quota(container)?;
         let intent = content.join(SEALING_NEW);
@@ -111,20 +121,6 @@ impl Store {
         self.settle_as(container, layer, true)
     }
 
-    /// Removes what a crash left where the layer's content goes.
-    fn clear_place(&self, layer: &LayerMeta) -> Result<()> {
-        let place = self.layout().content(layer.driver, &layer.id);
-        match Lock::take(&place, LockMode::Exclusive) {
-            Err(error) if error.kind == Kind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            // Somebody was publishing it, and has.
-            Ok(_) if is_there(&self.layout().layer(&layer.id))? => {
-                let text = format!("layer {} exists already", layer.id);
-                Err(Error::new(Kind::Exists, text))
-            }
-            Ok(_) => trash::discard(self, &place),
-        }
-    }
     /// Finishes, or takes back, what a crash interrupted. The content of the container is locked.
     pub(super) fn settle(&self, container: &ContainerMeta) -> Result<()> {
         let content = self.layout().content(container.driver, &container.id);
@@ -150,7 +146,6 @@ impl Store {
             return fs::remove_file(&intent).or_at("cannot remove", &intent);
         }
         if unsealed {
-            make_if_missing(&content)?;
             fs::rename(&changes, &tree).or_at("cannot rename", &changes)?;
             if durable {
                 sync_parent(&tree)?;
@@ -166,6 +161,41 @@ impl Store {
         }
         let container_content = layout.content(container.driver, &container.id);
         self.remove_object(&layout.container(&container.id), &container_content)
+    }
+
+    /// Is the content at this place that of a layer or container?
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(super) fn knows_content(&self, place: &Path) -> Result<bool> {
+        let Some(id) = id_of(place) else {
+            return Ok(false);
+        };
+        Ok(is_there(&self.layout().layer(&id))? || is_there(&self.layout().container(&id))?)
+    }
+
+    /// Settles the container that a crash caught while it became the layer whose content goes to `place`; false when
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] while somebody else does.
+    pub(super) fn settle_onto(&self, place: &Path) -> Result<bool> {
+        let id = id_of(place);
+        let interrupted = self.interrupted()?;
+        let Some((container, _)) = interrupted
+            .into_iter()
+            .find(|(_, layer)| Some(&layer.id) == id.as_ref())
+        else {
+            return Ok(false);
+        };
+        let content = self.layout().content(container.driver, &container.id);
+        match Lock::take(&content, LockMode::Exclusive) {
+            // It was nothing but busy, and is done.
+            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) => return Err(error),
+            Ok(_alone) => self.settle(&container)?,
+        }
+        Ok(true)
     }
 
     /// Containers that a crash caught while they became layers.
@@ -187,11 +217,9 @@ impl Store {
     }
 }
 
-fn make_if_missing(dir: &Path) -> Result<()> {
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        result => result.or_at("cannot make", dir),
-    }
+/// The object whose content is at `place`.
+fn id_of(place: &Path) -> Option<Id> {
+    Id::parse(place.file_name()?.to_str()?).ok()
 }
 
 #[cfg(test)]

@@ -130,7 +130,11 @@ impl Staging {
         Ok(())
     }
 
-    fn place_content(&self, store: &Store, place: &Path, meta: &Path) -> Result<Lock> {
+    /// The first half of [`Staging::publish`]. As long as the lock is held, nobody else publishes that object.
+    ///
+    /// # Errors
+    /// As [`Staging::publish`].
+    pub(super) fn place_content(&self, store: &Store, place: &Path, meta: &Path) -> Result<Lock> {
         let ours = Lock::take(&self.content(), LockMode::Exclusive)?;
         loop {
             if is_there(meta)? {
@@ -142,9 +146,15 @@ impl Staging {
                 result => result.or_at("cannot publish", place)?,
             }
             match Lock::take(place, LockMode::Exclusive) {
-                // Free, and nobody finished it: it was left by a crash.
-                Ok(theirs) if theirs.still_at(place) && !is_there(meta)? => {
-                    trash::discard(store, place)?;
+                Ok(theirs) if theirs.still_at(place) => {
+                    // A layer has the id that a container shall have, or the other way round.
+                    if store.knows_content(place)? {
+                        return Err(exists(meta));
+                    }
+                    // Free, and nobody finished it: a crash left it.
+                    if !store.settle_onto(place)? {
+                        trash::discard(store, place)?;
+                    }
                 }
                 Ok(_) => {}
                 Err(error) if error.kind == Kind::NotFound => {}

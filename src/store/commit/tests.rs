@@ -134,3 +134,69 @@ fn removing_a_stopped_commit_does_not_remove_the_layer() {
     assert_eq!(gone.kind, Kind::NotFound);
     is_settled(&store, Stopped::Moved, &container, &layer);
 }
+
+#[test]
+fn who_wants_the_id_of_a_stopped_commit_does_not_destroy_its_changes() {
+    for kind in [DriverKind::Overlay, DriverKind::Vfs] {
+        for at in ALL {
+            let (_temp, store) = store(kind);
+            let (container, layer) = stopped(&store, at);
+            let other = store.create_container(&NewContainer::default()).unwrap();
+            let new = NewLayer {
+                id: Some(layer.clone()),
+                ..NewLayer::default()
+            };
+            let taken = store.commit(&other.id, &new, Ending::Remove);
+            if matches!(at, Stopped::Intended | Stopped::Prepared) {
+                // What was stopped had not got far enough to have the id.
+                assert_eq!(taken.unwrap().id, layer);
+                assert!(store.lock_container(&container, LockMode::Shared).is_ok());
+            } else {
+                assert_eq!(taken.unwrap_err().kind, Kind::Exists, "{at:?}");
+                store.remove_container(&other.id).unwrap();
+                store.gc().unwrap();
+                is_settled(&store, at, &container, &layer);
+            }
+        }
+    }
+}
+
+#[test]
+fn of_many_that_become_one_layer_one_does() {
+    for kind in [DriverKind::Overlay, DriverKind::Vfs] {
+        let (_temp, mut store) = store(kind);
+        store.sync = SyncPolicy::None;
+        for _ in 0..20 {
+            let id = Id::random().unwrap();
+            let commit = |store: &Store| {
+                let container = store.create_container(&NewContainer::default()).unwrap();
+                let new = NewLayer {
+                    id: Some(id.clone()),
+                    ..NewLayer::default()
+                };
+                (store.commit(&container.id, &new, Ending::Remove), container.id)
+            };
+            let results = std::thread::scope(|scope| {
+                let all = [0; 4].map(|_| scope.spawn(|| commit(&store)));
+                all.map(|one| one.join().unwrap())
+            });
+            let mut won = 0;
+            for (result, container) in results {
+                match result {
+                    Ok(layer) => {
+                        won += 1;
+                        assert_eq!(layer.id, id);
+                        assert!(store.container(&container).is_err());
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind, Kind::Exists, "{error}");
+                        store.remove_container(&container).unwrap();
+                    }
+                }
+            }
+            assert_eq!(won, 1);
+            store.remove_layer(&id).unwrap();
+        }
+        assert_eq!(store.check(false).unwrap(), Default::default());
+    }
+}
