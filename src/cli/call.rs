@@ -21,8 +21,12 @@ use crate::overlay::options::Mode;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The nouns of the store have flags and a help of their own.
-const STORE_HELP: &str = "The store of layers (see `plyfs NOUN --help`):\n  store      The store as a whole\n  \
-                          layer      Sealed trees\n  container  Trees that change";
+const STORE_HELP: &str = "The store of layers (see `plyfs NOUN --help`):
+  store      The store as a whole
+  layer      Sealed trees
+  container  Trees that change
+  image      Lists of layers with a configuration
+  snapshot   Trees by their keys, as containerd knows them";
 
 /// Options that trade something for speed; all others are in the manual.
 const MOUNT_HELP: &str = "Some of the options (all: docs/semantics.md):\n  \

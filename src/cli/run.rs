@@ -77,7 +77,7 @@ fn in_scratch(order: &RunOrder, scratch: &Scratch) -> Result<u8, Failure> {
         words.push(OsString::from("volatile"));
     }
     words.extend_from_slice(&order.options);
-    words.push(directories(&order.lower, Some((&upper, &work))));
+    words.extend(directories(&order.lower, Some((&upper, &work))));
     let parsed = parse(Mode::Native, &words)?;
     if order.upper.is_none() {
         dress_root(&upper, &parsed.options.lower[0]);
@@ -105,21 +105,23 @@ fn dress_root(upper: &Path, lower: &Path) {
     }
 }
 
-/// `lowerdir=..,upperdir=..,workdir=..` with everything escaped; upper and work directory if there are any.
-pub(super) fn directories(lower: &[PathBuf], changes: Option<(&Path, &Path)>) -> OsString {
-    let mut words = b"lowerdir=".to_vec();
+/// `lowerdir=..`, `upperdir=..`, `workdir=..` with everything escaped; upper and work directory if there are any.
+pub(super) fn directories(lower: &[PathBuf], changes: Option<(&Path, &Path)>) -> Vec<OsString> {
+    let mut lowers = b"lowerdir=".to_vec();
     for (i, dir) in lower.iter().enumerate() {
         if i > 0 {
-            words.push(b':');
+            lowers.push(b':');
         }
-        push_escaped(&mut words, dir.as_os_str());
+        push_escaped(&mut lowers, dir.as_os_str());
     }
+    let mut words = vec![OsString::from_vec(lowers)];
     let changes = changes.map(|(upper, work)| [("upperdir", upper), ("workdir", work)]);
     for (word, dir) in changes.into_iter().flatten() {
-        words.extend_from_slice(format!(",{word}=").as_bytes());
-        push_escaped(&mut words, dir.as_os_str());
+        let mut option = format!("{word}=").into_bytes();
+        push_escaped(&mut option, dir.as_os_str());
+        words.push(OsString::from_vec(option));
     }
-    OsString::from_vec(words)
+    words
 }
 
 fn push_escaped(words: &mut Vec<u8>, path: &OsStr) {
@@ -257,7 +259,7 @@ mod tests {
     fn odd_directory_names_survive_the_option_string() {
         let odd = [r"/a,b:c\d", "/\"q\"", r"/e\,f"].map(PathBuf::from);
         let words = directories(&odd, Some((&odd[0], &odd[1])));
-        let parsed = parse(Mode::Native, &[words]).unwrap();
+        let parsed = parse(Mode::Native, &words).unwrap();
         assert_eq!(parsed.options.lower, odd);
         let dirs = parsed.options.upper.unwrap();
         assert_eq!([dirs.upper, dirs.work], [odd[0].clone(), odd[1].clone()]);

@@ -12,7 +12,7 @@ use super::error::{Kind, Result};
 use super::gc::Garbage;
 use super::id::Id;
 use super::lock::LockMode;
-use super::meta::{ContainerMeta, LayerMeta, Size};
+use super::meta::{ContainerMeta, LayerMeta, Size, SnapshotMeta};
 use super::staging::is_there;
 use super::trash;
 use super::watch::{Phase, Watch, tell};
@@ -93,6 +93,9 @@ impl Store {
         if meta.id != *id {
             return damage(format!("its layer.json says it is {}", meta.id), false);
         }
+        if let Some(what) = misnamed(meta.snapshot.as_ref(), id) {
+            return damage(what, false);
+        }
         if !is_there(&self.tree(meta.driver, id))? {
             // Nothing of it is left but what was known of it.
             let repairable = self.users_of(id)?.is_empty();
@@ -122,6 +125,9 @@ impl Store {
             Err(error) if error.kind == Kind::Corrupt => return damage(error.to_string(), false),
             Err(error) => return Err(error),
         };
+        if let Some(what) = misnamed(meta.snapshot.as_ref(), id) {
+            return damage(what, false);
+        }
         let content = self.layout().content(meta.driver, id);
         let interrupted = self
             .interrupted()?
@@ -158,4 +164,10 @@ impl Store {
             _ => Ok(None),
         }
     }
+}
+
+/// A snapshot is found by the id that is made of its key.
+fn misnamed(snapshot: Option<&SnapshotMeta>, id: &Id) -> Option<String> {
+    let key = &snapshot?.key;
+    (key.id() != *id).then(|| format!("it says it is snapshot {key}, which has another id"))
 }

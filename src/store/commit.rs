@@ -11,7 +11,7 @@ use super::Store;
 use super::driver::driver;
 use super::error::{Error, Kind, OrAt, Result};
 use super::id::Id;
-use super::layers::{NewLayer, is_subvolume};
+use super::layers::{NewLayer, is_subvolume, refuse_snapshot};
 use super::lock::{Lock, LockMode};
 use super::meta::{ContainerMeta, LayerMeta, SyncPolicy, read_json, write_json};
 use super::names::Named;
@@ -41,10 +41,13 @@ impl Store {
     /// Makes a layer of what a container changed.
     ///
     /// # Errors
-    /// [`Kind::Precondition`] while it is mounted, [`Kind::Exists`] for an id or name that is taken.
+    /// [`Kind::Precondition`] while it is mounted and, to be removed, for a snapshot; [`Kind::Exists`] for an id or name that is taken.
     pub fn commit(&self, id: &Id, new: &NewLayer, ending: Ending) -> Result<LayerMeta> {
         let staging = self.stage()?;
         let (container, _alone) = self.lock_container(id, LockMode::Exclusive)?;
+        if ending == Ending::Remove && new.snapshot.is_none() {
+            refuse_snapshot(container.snapshot.as_ref())?;
+        }
         self.quiesce(&container, ending)?;
         let driver = driver(container.driver);
         let new = NewLayer {

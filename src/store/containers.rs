@@ -1,5 +1,6 @@
 //! The verbs of containers but commit: create, lock, remove.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Store;
@@ -7,9 +8,12 @@ use super::commit::SEALING;
 use super::driver::{MountPlan, driver};
 use super::drivers::overlay::make_dir;
 use super::error::{Error, Kind, OrAt, Result};
-use super::id::Id;
+use super::id::{Id, SnapshotKey};
+use super::layers::refuse_snapshot;
 use super::lock::{Lock, LockMode};
-use super::meta::{ContainerMeta, DriverKind, IdMaps, SyncPolicy, now, write_json, writer};
+use super::meta::{
+    ContainerMeta, DriverKind, IdMaps, SnapshotMeta, SyncPolicy, now, write_json, writer,
+};
 use super::staging::is_there;
 use super::trash;
 use crate::sys::mountinfo::{Entry, Table};
@@ -33,6 +37,10 @@ pub struct NewContainer {
     pub inodes: Option<u64>,
     /// Under which numbers owners are shown in it.
     pub idmap: Option<IdMaps>,
+    /// Anything.
+    pub labels: BTreeMap<String, String>,
+    /// It is an active snapshot or a view, and its id is that of this key.
+    pub snapshot: Option<SnapshotKey>,
 }
 
 impl Store {
@@ -42,10 +50,12 @@ impl Store {
     /// [`Kind::NotFound`] without the layer, [`Kind::Unsupported`] for a read-only one of driver vfs.
     pub fn create_container(&self, new: &NewContainer) -> Result<ContainerMeta> {
         let driver = self.driver_for(new.driver, new.layer.as_ref())?;
+        // A view is mounted by others, and only to be read.
+        let view = new.read_only && new.snapshot.is_some();
         let asked = match new {
             NewContainer {
                 read_only: true, ..
-            } => Some("be read-only"),
+            } if !view => Some("be read-only"),
             NewContainer { idmap: Some(_), .. } => Some("show other owners"),
             _ => None,
         };
@@ -58,20 +68,31 @@ impl Store {
         let content = staging.content();
         make_dir(&content, 0o700)?;
         let quota = self.set_quota(&content, new.size, new.inodes)?;
+        let created = now();
         let meta = ContainerMeta {
-            id: Id::random()?,
+            id: match &new.snapshot {
+                Some(key) => key.id(),
+                None => Id::random()?,
+            },
             driver: driver.kind(),
             layer: new.layer.clone(),
             image: new.image.clone(),
-            created: now(),
+            created: created.clone(),
             read_only: new.read_only,
             volatile: new.volatile,
             quota,
             idmap: new.idmap.clone(),
             writer: writer(),
-            labels: Default::default(),
+            labels: new.labels.clone(),
+            snapshot: new.snapshot.clone().map(|key| SnapshotMeta {
+                key,
+                updated: created,
+            }),
         };
-        let made = driver.begin_container(self, &content, new.layer.as_ref());
+        // What is only read is the layer itself, and no copy.
+        let needs_no_copy = view && driver.kind() == DriverKind::Vfs;
+        let below = new.layer.as_ref().filter(|_| !needs_no_copy);
+        let made = driver.begin_container(self, &content, below);
         if let Err(error) = made.and_then(|()| write_json(&staging.meta(), &meta)) {
             self.lift_quota(&meta)?;
             return Err(error);
@@ -144,8 +165,25 @@ impl Store {
     /// Removes a container with all it changed.
     ///
     /// # Errors
-    /// [`Kind::Precondition`] while it is mounted, [`Kind::Busy`] while somebody uses it.
+    /// [`Kind::Precondition`] while it is mounted, and for a snapshot; [`Kind::Busy`] while somebody uses it.
     pub fn remove_container(&self, id: &Id) -> Result<()> {
+        self.refuse_snapshot_container(id)?;
+        self.discard_container(id)
+    }
+
+    fn refuse_snapshot_container(&self, id: &Id) -> Result<()> {
+        match self.container(id) {
+            // What is damaged must be removable.
+            Err(error) if error.kind == Kind::Corrupt => Ok(()),
+            container => refuse_snapshot(container?.snapshot.as_ref()),
+        }
+    }
+
+    /// Removes a container, whatever it is to others.
+    ///
+    /// # Errors
+    /// As [`Store::remove_container`].
+    pub(super) fn discard_container(&self, id: &Id) -> Result<()> {
         let _store = self.lock(LockMode::Shared)?;
         let (meta, _alone) = match self.lock_container(id, LockMode::Exclusive) {
             Err(error) if error.kind == Kind::Corrupt => {
@@ -164,6 +202,7 @@ impl Store {
     /// # Errors
     /// As [`Store::remove_container`].
     pub fn check_removable(&self, id: &Id, unmounted: bool) -> Result<()> {
+        self.refuse_snapshot_container(id)?;
         match self.lock_container(id, LockMode::Shared) {
             Err(error) if error.kind == Kind::Corrupt => Ok(()),
             Ok((meta, _lock)) if !unmounted => self.check_at_rest(&meta),

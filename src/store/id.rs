@@ -8,12 +8,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
 use super::error::{Error, Kind, OrAt, Result};
 
 /// Hex digits of a random id.
 const RANDOM_DIGITS: usize = 32;
 /// Hex digits of an id that is a digest.
 const DIGEST_DIGITS: usize = 64;
+/// Longest key of a snapshot.
+const KEY_BYTES_MAX: usize = 4096;
 /// Longest file name of a name.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -142,6 +145,59 @@ impl fmt::Display for ObjectName {
     }
 }
 
+/// The key of a snapshot: any text. It never becomes a path; what it names in the store has an id made of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SnapshotKey(String);
+
+impl SnapshotKey {
+    /// Validates a key.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for none, and for one that is longer than a path may be.
+    pub fn parse(text: &str) -> Result<SnapshotKey> {
+        match text.len() {
+            0 => Err(Error::new(Kind::Invalid, "a snapshot wants a key")),
+            1..=KEY_BYTES_MAX => Ok(SnapshotKey(text.to_string())),
+            n => {
+                let why = format!("a key of {n} bytes is too long ({KEY_BYTES_MAX} are allowed)");
+                Err(Error::new(Kind::Invalid, why))
+            }
+        }
+    }
+
+    /// The key as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id of the layer or container that has it.
+    pub fn id(&self) -> Id {
+        Id(Digest::of(format!("snapshot {}", self.0).as_bytes()).hex())
+    }
+}
+
+/// On one line.
+impl fmt::Display for SnapshotKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_debug())
+    }
+}
+
+impl TryFrom<String> for SnapshotKey {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<SnapshotKey> {
+        SnapshotKey::parse(&text)
+    }
+}
+
+impl From<SnapshotKey> for String {
+    fn from(key: SnapshotKey) -> String {
+        key.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +218,28 @@ mod tests {
         ] {
             assert_eq!(Id::parse(bad).unwrap_err().kind, Kind::Invalid, "{bad}");
         }
+    }
+
+    #[test]
+    fn keys_are_any_text_and_become_ids() {
+        let long = "k".repeat(KEY_BYTES_MAX);
+        for good in [
+            "a",
+            "default/1/extract-5 sha256:0",
+            "../../x",
+            "\u{e9}\n",
+            &long,
+        ] {
+            let key = SnapshotKey::parse(good).unwrap();
+            assert_eq!(Id::parse(key.id().as_str()), Ok(key.id()));
+            assert!(!key.to_string().contains('\n'));
+            let json = serde_json::to_string(&key).unwrap();
+            assert_eq!(serde_json::from_str::<SnapshotKey>(&json).unwrap(), key);
+        }
+        for bad in ["", &"k".repeat(KEY_BYTES_MAX + 1)] {
+            assert_eq!(SnapshotKey::parse(bad).unwrap_err().kind, Kind::Invalid);
+        }
+        assert!(serde_json::from_str::<SnapshotKey>("\"\"").is_err());
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::driver::{Driver, open};
 use super::error::{Error, Kind, OrAt, Result};
-use super::id::{Id, ObjectName};
+use super::id::{Id, ObjectName, SnapshotKey};
 use super::lock::{Lock, LockMode};
-use super::meta::{DriverKind, LayerMeta, Size, SyncPolicy, read_json};
+use super::meta::{DriverKind, LayerMeta, Size, SnapshotMeta, SyncPolicy, read_json};
 use super::names::Named;
 use super::staging::{Staging, sync_parent};
 use super::treecopy::Copied;
@@ -38,21 +38,29 @@ pub struct NewLayer {
     pub config: BTreeMap<String, String>,
     /// Anything.
     pub labels: BTreeMap<String, String>,
+    /// It is a committed snapshot, and its id is that of this key.
+    pub snapshot: Option<SnapshotKey>,
 }
 
 impl NewLayer {
     /// What will be known of it.
     pub(super) fn meta(&self, driver: DriverKind) -> Result<LayerMeta> {
-        let id = match &self.id {
-            Some(id) => id.clone(),
-            None => Id::random()?,
+        let id = match (&self.snapshot, &self.id) {
+            (Some(key), _) => key.id(),
+            (None, Some(id)) => id.clone(),
+            (None, None) => Id::random()?,
         };
+        let meta = LayerMeta::new(id, driver, self.parent.clone());
         Ok(LayerMeta {
+            snapshot: self.snapshot.clone().map(|key| SnapshotMeta {
+                key,
+                updated: meta.created.clone(),
+            }),
             author: self.author.clone(),
             message: self.message.clone(),
             config: self.config.clone(),
             labels: self.labels.clone(),
-            ..LayerMeta::new(id, driver, self.parent.clone())
+            ..meta
         })
     }
 }
@@ -152,8 +160,17 @@ impl Store {
     /// Removes a layer and its names.
     ///
     /// # Errors
-    /// [`Kind::Precondition`] while something stands on it; [`Kind::Busy`] while somebody uses it.
+    /// [`Kind::Precondition`] while something stands on it, and for a snapshot; [`Kind::Busy`] while somebody uses it.
     pub fn remove_layer(&self, id: &Id) -> Result<()> {
+        refuse_snapshot(self.layer(id)?.snapshot.as_ref())?;
+        self.discard_layer(id)
+    }
+
+    /// Removes a layer, whatever it is to others.
+    ///
+    /// # Errors
+    /// As [`Store::remove_layer`].
+    pub(super) fn discard_layer(&self, id: &Id) -> Result<()> {
         let _store = self.lock(LockMode::Shared)?;
         let meta = self.layer(id)?;
         let content = self.layout().content(meta.driver, id);
@@ -161,7 +178,7 @@ impl Store {
             Err(error) if error.kind == Kind::NotFound => None,
             result => Some(result?),
         };
-        self.check_unused(id, &Users::default())?;
+        self.check_users(id, &Users::default())?;
         for name in self.names_of(&Named::Layer(id.clone()))? {
             self.remove_name(&name)?;
         }
@@ -173,7 +190,11 @@ impl Store {
     /// # Errors
     /// As [`Store::remove_layer`].
     pub fn check_unused(&self, id: &Id, gone: &Users) -> Result<()> {
-        self.layer(id)?;
+        refuse_snapshot(self.layer(id)?.snapshot.as_ref())?;
+        self.check_users(id, gone)
+    }
+
+    fn check_users(&self, id: &Id, gone: &Users) -> Result<()> {
         let mut users = self.users_of(id)?;
         users.layers.retain(|id| !gone.layers.contains(id));
         users.containers.retain(|id| !gone.containers.contains(id));
@@ -284,5 +305,19 @@ impl Store {
             sync_parent(meta)?;
         }
         trash::discard(self, content)
+    }
+}
+
+/// What is known by a key is removed by its key.
+///
+/// # Errors
+/// [`Kind::Precondition`].
+pub(super) fn refuse_snapshot(snapshot: Option<&SnapshotMeta>) -> Result<()> {
+    match snapshot {
+        None => Ok(()),
+        Some(snapshot) => {
+            let text = format!("this is snapshot {} (see `plyfs snapshot`)", snapshot.key);
+            Err(Error::new(Kind::Precondition, text))
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Kind, OrAt, Result};
-use super::id::Id;
+use super::id::{Id, SnapshotKey};
 use crate::layer::idmap::IdMap;
 
 /// How layers are kept.
@@ -98,6 +98,9 @@ pub struct LayerMeta {
     /// Anything.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// It is a committed snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotMeta>,
 }
 
 impl LayerMeta {
@@ -119,6 +122,7 @@ impl LayerMeta {
             message: None,
             config: BTreeMap::new(),
             labels: BTreeMap::new(),
+            snapshot: None,
         }
     }
 }
@@ -155,6 +159,18 @@ pub struct ContainerMeta {
     /// Anything.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// It is an active snapshot or, if it cannot be written to, a view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotMeta>,
+}
+
+/// What makes a layer or container a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// What it is called; the object's id is made of it.
+    pub key: SnapshotKey,
+    /// When its labels were last changed, RFC 3339.
+    pub updated: String,
 }
 
 /// How much a container may take.

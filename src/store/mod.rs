@@ -88,6 +88,7 @@ pub mod names;
 pub mod quota;
 pub mod recipe;
 pub mod remarks;
+pub mod snapshots;
 pub mod staging;
 pub mod tar;
 pub mod transfer;

@@ -22,6 +22,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Objects, the root not counted.
     pub entries: u64,
+    /// Inodes, that of the root included.
+    pub inodes: u64,
     /// Bytes on disk, everything that has blocks counted once. Blocks that files share count for each.
     pub disk: u64,
 }
@@ -43,6 +45,7 @@ impl Usage {
         let top = open(root)?;
         let mut usage = Usage::default();
         let mut seen = HashSet::new();
+        usage.inodes = 1;
         usage.disk = top.stat().or_at("cannot read", root)?.blocks * 512;
         match usage.add_tree(top, &mut seen, watch) {
             Err(_) if watch.is_stopped() => return Err(interrupted()),
@@ -56,6 +59,7 @@ impl Usage {
         Usage {
             bytes: self.bytes + other.bytes,
             entries: self.entries + other.entries,
+            inodes: self.inodes + other.inodes,
             disk: self.disk + other.disk,
         }
     }
@@ -130,6 +134,7 @@ impl Usage {
             } else if stat.kind == FileType::File {
                 self.bytes += stat.size;
             }
+            self.inodes += 1;
             self.disk += stat.blocks * 512;
         }
         Ok(subdirs)
@@ -149,7 +154,7 @@ mod tests {
         std::fs::write(dir.join("a/b/c/file"), vec![1; 5000]).unwrap();
         std::fs::hard_link(dir.join("a/b/c/file"), dir.join("a/d/link")).unwrap();
         let usage = Usage::of(dir).unwrap();
-        assert_eq!((usage.bytes, usage.entries), (5000, 7));
+        assert_eq!((usage.bytes, usage.entries, usage.inodes), (5000, 7, 7));
         assert!(usage.disk >= 5000);
         assert_eq!(usage.plus(usage).entries, 14);
     }

@@ -45,6 +45,16 @@ const VERBS: &[(&str, &str)] = &[
     ("image inspect I", "id"),
     ("image tag I other", "name"),
     ("image rm --dry-run other", "names"),
+    ("snapshot prepare a L", "0"),
+    ("snapshot mounts a", "0"),
+    ("snapshot commit c a", "kind"),
+    ("snapshot view v c", "0"),
+    ("snapshot stat c", "created"),
+    ("snapshot ls", "0"),
+    ("snapshot usage v", "0"),
+    ("snapshot label v l=1", "labels"),
+    ("snapshot rm --dry-run v c", "removed"),
+    ("snapshot rm v c", "removed"),
     ("container rm C", "removed"),
     ("layer rm L1", "removed"),
     ("image rm other", "names"),
@@ -114,7 +124,7 @@ fn every_verb_answers_in_json() {
             .map(|(call, _)| call.split(' ').collect::<Vec<_>>())
             .map(|words| (words[0], words[1]))
             .collect();
-        for noun in ["store", "layer", "container", "image"] {
+        for noun in ["store", "layer", "container", "image", "snapshot"] {
             for verb in verbs(shop, noun) {
                 let here = tested.contains(&(noun, verb.as_str()));
                 assert!(here, "{noun} {verb} is not in the table");

@@ -24,4 +24,5 @@ mod options;
 mod progress;
 mod rig;
 mod shared;
+mod snapshots;
 mod whole;

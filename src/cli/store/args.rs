@@ -9,6 +9,7 @@ use crate::store::meta::{DriverKind, SyncPolicy};
 
 mod admin;
 mod archive;
+mod snapshot;
 
 use archive::parse_bytes;
 
@@ -16,6 +17,7 @@ pub use admin::{DedupArgs, DedupWord, StoreVerb};
 pub use archive::{
     ChangesArgs, CompressWord, DevicesWord, DiffArgs, ImageVerb, UnpackArgs, XattrsWord,
 };
+pub use snapshot::{LabelChange, PrepareArgs, SnapshotVerb};
 
 /// What was asked of the store.
 #[derive(Debug, PartialEq, Eq, Parser)]
@@ -137,6 +139,9 @@ pub enum Noun {
     /// Lists of layers with a configuration
     #[command(subcommand)]
     Image(ImageVerb),
+    /// Trees by their keys, as containerd knows them
+    #[command(subcommand)]
+    Snapshot(SnapshotVerb),
 }
 
 /// `plyfs layer ...`
@@ -343,7 +348,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-const NOUNS: [&str; 4] = ["store", "layer", "container", "image"];
+const NOUNS: [&str; 5] = ["store", "layer", "container", "image", "snapshot"];
 const FLAGS: [&str; 9] = [
     "--root",
     "--run",

@@ -55,6 +55,7 @@ pub fn run(globals: &Globals, store: &Store, verb: ContainerVerb) -> Result<u8, 
                 size,
                 inodes,
                 idmap: idmap.as_deref().map(IdMaps::parse).transpose()?,
+                ..NewContainer::default()
             };
             let made = during(globals, store, || store.create_container(&new));
             say_id(globals, &made?.id)

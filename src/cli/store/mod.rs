@@ -1,4 +1,4 @@
-//! `plyfs store|layer|container|image ...`: the verbs of the store as words on a terminal.
+//! `plyfs store|layer|container|image|snapshot ...`: the verbs of the store as words on a terminal.
 //!
 //! Invariant: stdout carries what was asked for and nothing else (an id, a path, a table, JSON); remarks go to stderr;
 //! the exit code is that of [`crate::store::error::Kind`]. Read [`args`] first, then one file per noun.
@@ -17,8 +17,10 @@ pub mod args;
 pub mod container;
 pub mod image;
 pub mod layer;
+pub mod mounts;
 pub mod output;
 pub mod progress;
+pub mod snapshot;
 pub mod transfer;
 pub mod view;
 
@@ -38,6 +40,7 @@ pub fn run(order: StoreOrder) -> Result<u8, Failure> {
         Noun::Layer(verb) => layer::run(&globals, &interruptible(globals.open()?)?, verb),
         Noun::Container(verb) => container::run(&globals, &interruptible(globals.open()?)?, verb),
         Noun::Image(verb) => image::run(&globals, &interruptible(globals.open()?)?, verb),
+        Noun::Snapshot(verb) => snapshot::run(&globals, &interruptible(globals.open()?)?, verb),
     }
 }
 

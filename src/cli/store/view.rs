@@ -1,6 +1,6 @@
 //! Where the store meets the mounts: a container's plan is carried out by plyfs or by the kernel.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -26,6 +26,11 @@ use crate::sys::{mount as fuse, overlayfs, process};
 pub fn mount(store: &Store, id: &Id, runtime: Runtime) -> Result<(PathBuf, &'static str), Failure> {
     let (container, _kept) = store.lock_container(id, LockMode::Exclusive)?;
     let plan = match store.mount_plan(&container)? {
+        MountPlan::Tree(_) if container.read_only => {
+            let text =
+                format!("container {id} is a view of driver vfs (see `plyfs snapshot mounts`)");
+            return Err(Failure::new(Kind::Unsupported.code(), text));
+        }
         MountPlan::Tree(path) => return Ok((path, "none")),
         MountPlan::Overlay(plan) => plan,
     };
@@ -80,23 +85,27 @@ fn by_kernel(plan: &OverlayPlan) -> Result<(), Errno> {
     })
 }
 
-/// Starts `plyfs mount`, which comes back when the view answers.
-fn by_fuse(plan: &OverlayPlan) -> Result<(), Failure> {
+/// The options of an overlay mount that plyfs and the kernel both understand.
+pub fn options(plan: &OverlayPlan) -> Vec<OsString> {
     let changes = plan.changes.as_ref();
     let changes = changes.map(|(upper, work)| (upper.as_path(), work.as_path()));
     let mut options = directories(&plan.lowers, changes);
     if plan.volatile && changes.is_some() {
-        options.push(",volatile");
+        options.push("volatile".into());
     }
     if plan.marks == Marks::User {
-        options.push(",userxattr");
+        options.push("userxattr".into());
     }
     if let Some(idmap) = &plan.idmap {
-        options.push(format!(
-            ",uidmapping={},gidmapping={}",
-            idmap.uids, idmap.gids
-        ));
+        options.push(format!("uidmapping={}", idmap.uids).into());
+        options.push(format!("gidmapping={}", idmap.gids).into());
     }
+    options
+}
+
+/// Starts `plyfs mount`, which comes back when the view answers.
+fn by_fuse(plan: &OverlayPlan) -> Result<(), Failure> {
+    let options = options(plan).join(OsStr::new(","));
     let mut command = process::program("/proc/self/exe");
     command.args([OsStr::new("mount"), OsStr::new("-o"), &options]);
     command.arg(&plan.merged).stdin(Stdio::null());

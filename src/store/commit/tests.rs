@@ -174,7 +174,10 @@ fn of_many_that_become_one_layer_one_does() {
                     id: Some(id.clone()),
                     ..NewLayer::default()
                 };
-                (store.commit(&container.id, &new, Ending::Remove), container.id)
+                (
+                    store.commit(&container.id, &new, Ending::Remove),
+                    container.id,
+                )
             };
             let results = std::thread::scope(|scope| {
                 let all = [0; 4].map(|_| scope.spawn(|| commit(&store)));

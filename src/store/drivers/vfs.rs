@@ -126,7 +126,12 @@ impl Driver for Vfs {
     }
 
     fn plan(&self, store: &Store, container: &ContainerMeta) -> Result<MountPlan> {
-        Ok(MountPlan::Tree(self.seen_at(store.layout(), &container.id)))
+        let tree = match &container.layer {
+            // Nothing was copied that cannot change.
+            Some(layer) if container.read_only => store.tree(self.kind(), layer),
+            _ => self.seen_at(store.layout(), &container.id),
+        };
+        Ok(MountPlan::Tree(tree))
     }
 
     fn parts(&self) -> &'static [&'static str] {
