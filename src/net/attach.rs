@@ -14,6 +14,7 @@ use super::error::{Error, Result};
 use super::firewall::{Filter, Wanted};
 use super::host::Host;
 use super::intent::{Attachment, Intent, Key, Report};
+use super::iptables;
 use super::network::{Firewall, Network};
 use crate::sys::errno::Errno;
 use crate::sys::netns::Netns;
@@ -90,6 +91,12 @@ impl Host {
             wanted.attachment(&one.attachment);
         }
         self.allow(&wanted)?;
+        if begun
+            .iter()
+            .any(|one| one.network.firewall == Firewall::Iptables)
+        {
+            iptables::sync(&self.book, None)?;
+        }
         if begun.iter().any(|one| one.network.dns) {
             self.answer_names(&fresh)?;
         }
@@ -150,6 +157,7 @@ impl Host {
         };
         let network = self.book.network(&key.network)?;
         attachment.done = false;
+        attachment.leaving = true;
         let flight = self.book.begin(&attachment)?;
         drop(held);
         self.disconnect(&attachment)?;
@@ -171,6 +179,9 @@ impl Host {
                 Filter::open()?.remove(&wanted)?;
             }
         }
+        if attachment.firewall == Firewall::Iptables {
+            iptables::sync(&self.book, Some(&attachment.key))?;
+        }
         bridge::remove_link(&self.rtnl, &attachment.host_interface)
     }
 
@@ -184,10 +195,17 @@ impl Host {
         attachment: &Attachment,
         flight: InFlight,
     ) -> Result<()> {
+        let leaving = Attachment {
+            done: false,
+            leaving: true,
+            ..attachment.clone()
+        };
+        let held = self.book.begin(&leaving)?;
+        drop(flight);
         self.disconnect(attachment)?;
         self.close_to(claiming, attachment)?;
         self.book.release(claiming, attachment)?;
-        flight.forget()
+        held.forget()
     }
 }
 

@@ -51,15 +51,26 @@ impl Book {
     /// # Errors
     /// Permission or other.
     pub fn claim(&self) -> Result<Claiming> {
-        let path = self.layout.lock();
+        self.locked(&self.layout.lock()).map(Claiming)
+    }
+
+    /// Waits for everybody else who writes chains of iptables.
+    ///
+    /// # Errors
+    /// Permission or other.
+    pub fn write_firewall(&self) -> Result<Claiming> {
+        self.locked(&self.layout.firewall_lock()).map(Claiming)
+    }
+
+    fn locked(&self, path: &Path) -> Result<File> {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(&path);
-        let file = file.or_at("lock", &path)?;
-        flock::lock(&file).or_at("lock", &path)?;
-        Ok(Claiming(file))
+            .open(path);
+        let file = file.or_at("lock", path)?;
+        flock::lock(&file).or_at("lock", path)?;
+        Ok(file)
     }
 
     // --- networks ----------------------------------------------------------------------------------------------------
@@ -187,12 +198,11 @@ impl Book {
         Ok(InFlight { file, path })
     }
 
-    /// Says that everything is there.
+    /// Says that everything is there. Nobody holds it after that.
     ///
     /// # Errors
     /// Permission or other.
     pub fn done(&self, attachment: &Attachment) -> Result<()> {
-        debug_assert!(attachment.done);
         write(&self.layout.attachment(&attachment.key), attachment, false)
     }
 
@@ -370,6 +380,7 @@ mod tests {
             labels: Default::default(),
             links: Vec::new(),
             linked_by: Vec::new(),
+            leaving: false,
             done: false,
         }
     }

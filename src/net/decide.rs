@@ -68,6 +68,7 @@ impl Host {
             labels: intent.labels.clone(),
             links: Vec::new(),
             linked_by: Vec::new(),
+            leaving: false,
             done: false,
         };
         let begun = self.claim_all(claiming, &network, intent, &mut attachment);

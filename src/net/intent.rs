@@ -227,6 +227,9 @@ pub struct Attachment {
     /// For whom it was opened.
     #[serde(default)]
     pub linked_by: Vec<Key>,
+    /// It is being taken away.
+    #[serde(default)]
+    pub leaving: bool,
     /// Everything is there. Names are answered from now on.
     #[serde(default)]
     pub done: bool,

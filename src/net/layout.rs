@@ -5,6 +5,7 @@
 //!   networks/<network>.json            a network that was created
 //! RUN (gone with the kernel objects: /run/plynet, $XDG_RUNTIME_DIR/plynet)
 //!   lock                               held while leases and ports are claimed, and no longer
+//!   firewall.lock                      the same for the chains of iptables
 //!   host.json                          which boot and which namespace this directory belongs to
 //!   net/<network>/network.json         the network as it is in the kernel now, written when its bridge is there
 //!   net/<network>/adopted.json         the same of a network that an engine keeps; there from before the bridge
@@ -64,6 +65,11 @@ impl Layout {
     /// Held while leases and ports are claimed.
     pub fn lock(&self) -> PathBuf {
         self.run.join("lock")
+    }
+
+    /// Held while chains of iptables are written.
+    pub fn firewall_lock(&self) -> PathBuf {
+        self.run.join("firewall.lock")
     }
 
     /// Which boot and namespace the run directory belongs to.

@@ -57,8 +57,8 @@ impl Host {
             to.linked_by.push(from.key.clone());
         }
         // The way back first: then a link is never without who takes it along.
-        self.book.done(&to)?;
-        self.book.done(&from)?;
+        let _to_held = self.book.begin(&to)?;
+        let _from_held = self.book.begin(&from)?;
         let mut wanted = Wanted::new();
         wanted.attachment(&from);
         drop(claiming);

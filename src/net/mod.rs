@@ -6,7 +6,7 @@
 //! | [`network`], [`intent`], [`port`], [`name`], [`error`] | the words: what is asked, decided, and told |
 //! | [`layout`], [`book`], [`claims`] | at rest: where each file is; reading and writing them; who owns what |
 //! | [`subnet`], [`derived`] | addresses and names that are chosen, without I/O |
-//! | [`bridge`], [`endpoint`], [`firewall`] | in the kernel: a network, an attachment, rules and elements |
+//! | [`bridge`], [`endpoint`], [`firewall`], [`iptables`] | in the kernel: a network, an attachment, rules and elements |
 //! | [`dns`] | names: who answers them, and what |
 //! | `networks.rs`, `decide.rs`, `attach.rs`, `link.rs`, [`reconcile`] | the verbs |
 //!
@@ -28,6 +28,7 @@ pub mod error;
 pub mod firewall;
 pub mod host;
 pub mod intent;
+pub mod iptables;
 pub mod layout;
 mod link;
 pub mod name;

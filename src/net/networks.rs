@@ -7,7 +7,7 @@ use super::firewall::Filter;
 use super::host::Host;
 use super::intent::Attachment;
 use super::name;
-use super::network::{DEFAULT_BRIDGE, DEFAULT_NETWORK, Firewall, Network, Spec, Subnet};
+use super::network::{DEFAULT_BRIDGE, DEFAULT_NETWORK, Network, Spec, Subnet};
 use super::subnet::{self, Used};
 
 /// Bridges are `ply0`, `ply1` and so on, unless they are named.
@@ -41,12 +41,6 @@ impl Host {
         let used = self.used(&others)?;
         let subnets = subnets(spec, used)?;
         check_mtu(spec, &subnets)?;
-        if spec.firewall == Firewall::Iptables {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "--firewall=iptables: not in this version",
-            ));
-        }
         let network = Network {
             name: spec.name.clone(),
             bridge: self.bridge(spec, &others)?,

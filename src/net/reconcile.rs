@@ -72,7 +72,21 @@ impl Host {
         self.mend_networks(&claiming, &mut mender)?;
         self.mend_links(&mut mender)?;
         self.mend_elements(&mut mender)?;
+        if !dry && self.has_iptables()? {
+            // Its rules are not compared, only written again.
+            super::iptables::sync(&self.book, None)?;
+        }
         Ok(mender.findings)
+    }
+
+    fn has_iptables(&self) -> Result<bool> {
+        for name in self.book.live()? {
+            let network = self.book.find_network(&name)?;
+            if network.is_some_and(|network| network.firewall == Firewall::Iptables) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn mend_attachments(&self, claiming: &Claiming, mender: &mut Mender) -> Result<()> {
@@ -183,9 +197,14 @@ impl Host {
     /// What a network and all its attachments want, also those on their way.
     fn wanted_of(&self, name: &str) -> Result<Wanted> {
         let mut wanted = Wanted::new();
-        if let Some(network) = self.book.find_network(name)? {
-            wanted.network(&network);
-        }
+        let Some(network) = self
+            .book
+            .find_network(name)?
+            .filter(|n| n.firewall == Firewall::Nftables)
+        else {
+            return Ok(wanted);
+        };
+        wanted.network(&network);
         self.book
             .attachments(name)?
             .iter()

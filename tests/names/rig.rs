@@ -134,6 +134,7 @@ impl Host {
             labels: Default::default(),
             links: Vec::new(),
             linked_by: Vec::new(),
+            leaving: false,
             done: false,
         };
         let flying = self.book.begin(&attachment).unwrap();

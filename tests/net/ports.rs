@@ -1,12 +1,15 @@
 //! Published ports: from everywhere they are asked for, and from nowhere else.
 
-use crate::rig::{HOST, HOST6, bridge_netfilter, get, get_udp, on_host};
+use std::process::Command;
 
-fn from_everywhere(name: &str, netfilter: bool) {
+use crate::rig::{HOST, HOST6, bridge_netfilter, get, get_udp, on_host, run};
+use crate::support::env::cannot_run;
+
+fn from_everywhere(name: &str, netfilter: bool, firewall: &str) {
     on_host(name, |host| {
         bridge_netfilter(netfilter);
         let outside = host.outside();
-        host.ok(&["network", "create", "n", "--ipv6"]);
+        host.ok(&["network", "create", "n", "--ipv6", "--firewall", firewall]);
         let (a, _) = host.attached(
             "n",
             "a",
@@ -47,18 +50,90 @@ fn from_everywhere(name: &str, netfilter: bool) {
         host.ok(&["detach", "n", "--name", "a"]);
         assert_eq!(outside.get(HOST, 8080), None);
         host.ok(&["detach", "n", "--name", "b"]);
-        host.is_clean();
+        if firewall == "nftables" {
+            return host.is_clean();
+        }
+        let left = run("iptables-save", &[]) + &run("ip6tables-save", &[]);
+        assert!(!left.contains("PLY"), "{left}");
+        assert_eq!((host.links().len(), host.left().len()), (0, 0));
     });
 }
 
 #[test]
 fn ports_are_reached_from_everywhere() {
-    from_everywhere("ports_are_reached_from_everywhere", false);
+    from_everywhere("ports_are_reached_from_everywhere", false, "nftables");
 }
 
 #[test]
 fn ports_are_reached_with_netfilter_on_bridges() {
-    from_everywhere("ports_are_reached_with_netfilter_on_bridges", true);
+    from_everywhere(
+        "ports_are_reached_with_netfilter_on_bridges",
+        true,
+        "nftables",
+    );
+}
+
+#[test]
+fn ports_are_reached_by_iptables() {
+    if Command::new("iptables").arg("-V").output().is_err() {
+        return cannot_run("ports_are_reached_by_iptables", "iptables is not installed");
+    }
+    from_everywhere("ports_are_reached_by_iptables", false, "iptables");
+    from_everywhere("ports_are_reached_by_iptables", true, "iptables");
+}
+
+#[test]
+fn iptables_keep_networks_apart_and_others_rules() {
+    let name = "iptables_keep_networks_apart_and_others_rules";
+    if Command::new("iptables").arg("-V").output().is_err() {
+        return cannot_run(name, "iptables is not installed");
+    }
+    on_host(name, |host| {
+        let outside = host.outside();
+        outside.serve(80);
+        run("iptables", &["-P", "FORWARD", "DROP"]);
+        run(
+            "iptables",
+            &["-A", "FORWARD", "-s", "10.1.2.3", "-j", "ACCEPT"],
+        );
+        let before = run("iptables-save", &["-t", "filter"]);
+        for network in ["m", "n"] {
+            host.ok(&["network", "create", network, "--firewall", "iptables"]);
+        }
+        let (a, told) = host.attached("m", "a", &[]);
+        let (b, _) = host.attached("n", "b", &[]);
+        let (c, _) = host.attached("m", "c", &[]);
+        let ip = told.split('/').next().unwrap();
+        a.serve(80);
+        assert!(c.get(ip, 80).is_some(), "the same network");
+        assert!(b.get(ip, 80).is_none(), "another network");
+        assert_eq!(
+            a.get(crate::rig::OUTSIDE, 80).unwrap(),
+            format!("outside {HOST}")
+        );
+        outside.within(|| run("ip", &["route", "add", ip, "via", HOST]));
+        assert!(outside.get(ip, 80).is_none(), "not published");
+        run(
+            "iptables",
+            &["-A", "PLY-USER", "-d", crate::rig::OUTSIDE, "-j", "DROP"],
+        );
+        host.ok(&["detach", "m", "--name", "c"]);
+        host.ok(&["reconcile"]);
+        assert!(a.get(crate::rig::OUTSIDE, 80).is_none(), "the user's rule");
+        run("iptables", &["-F", "PLY-USER"]);
+        host.ok(&["detach", "m", "--name", "a"]);
+        host.ok(&["detach", "n", "--name", "b"]);
+        let rules = |text: &str| {
+            text.lines()
+                .filter(|l| !l.starts_with(['#', ':']))
+                .map(str::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            rules(&run("iptables-save", &["-t", "filter"])),
+            rules(&before)
+        );
+    });
 }
 
 #[test]
