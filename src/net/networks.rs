@@ -1,5 +1,7 @@
 //! Networks: made, found, removed, adopted.
 
+use std::net::IpAddr;
+
 use super::book::{self, Claiming, listing};
 use super::bridge;
 use super::error::{Error, Kind, Result};
@@ -73,7 +75,7 @@ impl Host {
         for route in self.rtnl.routes().map_err(failed)? {
             let link = links.iter().find(|link| Some(link.index) == route.link);
             // Everybody has link-local addresses, and a default route overlaps everything.
-            let local = matches!(route.to, std::net::IpAddr::V6(ip) if ip.is_unicast_link_local() || ip.is_multicast());
+            let local = matches!(route.to, IpAddr::V6(ip) if ip.is_unicast_link_local() || ip.is_multicast());
             if let (Ok(range), false, false) = (
                 ipnet::IpNet::new(route.to, route.prefix),
                 local,
@@ -196,6 +198,25 @@ impl Host {
                 network.name
             ))),
             None => self.book.adopt(&claiming, network),
+        }
+    }
+
+    /// Asks these servers for unknown names from now on; none: the host's.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn ask_elsewhere(&self, network: &str, servers: Vec<IpAddr>) -> Result<()> {
+        let claiming = self.book.claim()?;
+        let mut network = self.book.network(network)?;
+        network.dns_servers = servers;
+        let layout = &self.book.layout;
+        let live = layout.live_network(&network.name);
+        if live.exists() {
+            book::write(&live, &network, false)?;
+        }
+        match layout.network(&network.name).exists() {
+            true => self.book.keep_network(&network),
+            false => self.book.adopt(&claiming, &network),
         }
     }
 

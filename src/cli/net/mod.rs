@@ -19,6 +19,7 @@ pub mod attach;
 pub mod batch;
 pub mod demo;
 pub mod dns;
+pub mod frontend;
 pub mod network;
 pub mod place;
 pub mod repair;
@@ -30,6 +31,9 @@ use args::{Globals, Order, Verb};
 /// The program: `args` with its own name first. By that name, or by the environment, it is something else: see the
 /// front ends.
 pub fn main(args: Vec<OsString>) -> ExitCode {
+    if let Some(code) = frontend::called(&args) {
+        return code;
+    }
     let outcome = match Order::try_parse_from(args) {
         Ok(order) => run(order),
         Err(error) if error.exit_code() == 0 => {
@@ -55,7 +59,10 @@ fn first_lines(text: &str) -> String {
 }
 
 fn run(order: Order) -> Result<u8, Failure> {
-    logging::start(Sink::Stderr, false);
+    // A daemon has another place for its words.
+    if !matches!(order.verb, Verb::Dns(dns::Verb::Serve { .. })) {
+        logging::start(Sink::Stderr, false);
+    }
     let globals = order.globals;
     match order.verb {
         Verb::Demo => return demo::run(),

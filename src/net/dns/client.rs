@@ -16,7 +16,9 @@ use crate::sys::errno::Errno;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a new address may take to be served.
 const START: Duration = Duration::from_secs(2);
-/// The pause between two looks at it.
+/// How long one look at it waits for an answer.
+const LOOK: Duration = Duration::from_millis(50);
+/// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// One record of an answer, in words.
@@ -72,7 +74,7 @@ pub fn wait_for(server: IpAddr, name: &str) -> Result<()> {
     question.add_query(Query::query(absolute(name)?, RecordType::SOA));
     let deadline = Instant::now() + START;
     loop {
-        match by_udp(SocketAddr::new(server, PORT), &question, PAUSE) {
+        match by_udp(SocketAddr::new(server, PORT), &question, LOOK) {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= deadline => return Err(failed(error)),
             Err(_) => std::thread::sleep(PAUSE),

@@ -11,6 +11,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ impl Starter {
 
     fn start(&self, layout: &Layout) -> Result<()> {
         let mut command = process::program(&self.program);
+        // It may be called `netavark`, and would listen to that name.
+        command.arg0("plynet");
         command
             .arg("--root")
             .arg(layout.root())

@@ -156,7 +156,11 @@ impl Zone {
             let net = name.parse_arpa_name().ok()?;
             Some(self.subnets.iter().any(|subnet| subnet.contains(&net)))
         };
-        self.domains.iter().any(|domain| domain.zone_of(name)) || reverse().unwrap_or(false)
+        // Names of other networks are nobody's business, of other servers neither.
+        let all = || absolute(DOMAIN).is_some_and(|domain| domain.zone_of(name));
+        self.domains.iter().any(|domain| domain.zone_of(name))
+            || all()
+            || reverse().unwrap_or(false)
     }
 }
 
@@ -317,6 +321,8 @@ mod tests {
         let open = zone(false);
         assert_eq!(say(&open, "nobody.dns.podman.", RecordType::A, 0), "NoName");
         assert_eq!(say(&open, "x.web.blue.plynet.", RecordType::A, 0), "NoName");
+        assert_eq!(say(&open, "web.red.plynet.", RecordType::A, 0), "NoName");
+        assert_eq!(say(&open, "plynet.", RecordType::SOA, 0), "NoName");
         assert_eq!(say(&open, "nobody.", RecordType::A, 0), "Elsewhere");
         assert_eq!(say(&open, "nobody.blue.", RecordType::A, 0), "Elsewhere");
         assert_eq!(say(&open, "example.org.", RecordType::A, 0), "Elsewhere");
