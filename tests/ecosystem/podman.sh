@@ -24,8 +24,9 @@ mount --bind "$place/resolv.conf" /etc/resolv.conf
 
 mkdir "$place/helpers"
 cp "$plynet" "$place/helpers/netavark"
-for helper in aardvark-dns rootlessport; do ln -s "$(command -v /usr/lib/podman/$helper)" "$place/helpers/"; done
-for helper in conmon catatonit; do ln -s "$(command -v $helper || echo /usr/libexec/podman/$helper)" "$place/helpers/"; done
+# Of this one podman only wants to know that it is there.
+cp "$plynet" "$place/helpers/aardvark-dns"
+ln -s /usr/lib/podman/rootlessport "$(command -v conmon)" "$place/helpers/"
 cat >"$place/storage.conf" <<END
 [storage]
 driver = "vfs"
