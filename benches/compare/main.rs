@@ -74,9 +74,9 @@ pub struct Options {
     /// Replace the table of docs/performance.md and the chart docs/performance.svg
     #[arg(long)]
     docs: bool,
-    /// Measure nothing: take the figures from a file that --json wrote
-    #[arg(long)]
-    from: Option<PathBuf>,
+    /// Measure nothing: take the figures from files that --json wrote, for different rows
+    #[arg(long, value_delimiter = ',')]
+    from: Vec<PathBuf>,
     /// List scenarios and rows
     #[arg(long)]
     list: bool,
@@ -120,14 +120,14 @@ fn main() {
         }
         return;
     }
-    let table = match &options.from {
-        Some(path) => Table::read(path),
-        None => {
-            if !place::in_own_namespace() {
-                return place::enter_own_namespace();
-            }
-            measure(&options, &scenarios)
+    let table = if options.from.is_empty() {
+        if !place::in_own_namespace() {
+            return place::enter_own_namespace();
         }
+        measure(&options, &scenarios)
+    } else {
+        let tables = options.from.iter().map(|path| Table::read(path));
+        tables.reduce(Table::joined).expect("a file")
     };
     print!("{}", table.text());
     write(&options, &table);

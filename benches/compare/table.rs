@@ -51,6 +51,14 @@ impl Table {
         serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
+    /// With the rows of another.
+    pub fn joined(mut self, other: Table) -> Table {
+        self.repeats = self.repeats.min(other.repeats);
+        self.figures.extend(other.figures);
+        self.failed.extend(other.failed);
+        self
+    }
+
     pub fn add(&mut self, server: Server, figures: Figures) {
         for (row, figure) in figures {
             let of_row = self.figures.entry(row).or_default();
