@@ -194,3 +194,43 @@ fn networks_are_made_listed_and_removed() {
         host.is_clean();
     });
 }
+
+#[test]
+fn no_process_is_started_for_a_container() {
+    let name = "no_process_is_started_for_a_container";
+    if std::process::Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_err()
+    {
+        return crate::support::env::cannot_run(name, "strace is not installed");
+    }
+    on_host(name, |host| {
+        // The first of all starts who answers names.
+        let (_a, _) = host.attached("default", "a", &[]);
+        let b = host.container("b");
+        let publish = crate::rig::words(&["-p", "8080:80"]);
+        let attach = [host.attach_words("default", &b), publish].concat();
+        let detach = crate::rig::words(&["detach", "default", "--name", "b"]);
+        for args in [attach, detach] {
+            let trace = host.at("trace");
+            let plynet = host.plynet(&args);
+            let mut command = std::process::Command::new("strace");
+            command
+                .args(["-f", "-e", "trace=execve,clone,clone3,fork,vfork", "-o"])
+                .arg(&trace);
+            let ran = command
+                .arg(plynet.get_program())
+                .args(plynet.get_args())
+                .output()
+                .unwrap();
+            assert!(ran.status.success(), "{}", crate::rig::text(&ran.stderr));
+            let traced = std::fs::read_to_string(&trace).unwrap();
+            let calls: Vec<&str> = traced.lines().filter(|line| line.contains('(')).collect();
+            assert!(
+                matches!(calls[..], [own] if own.contains("execve(")),
+                "{args:?}:\n{traced}"
+            );
+        }
+    });
+}
