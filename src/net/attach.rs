@@ -4,7 +4,7 @@
 //! elements, then `done`. Detach is the way back: not `done` any more, elements, links, claims, intent. Every step may
 //! be repeated, and whoever finds an intent that nobody works on and that is not done takes all of it back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::book::{Claiming, InFlight};
@@ -148,25 +148,67 @@ impl Host {
     /// # Errors
     /// What the kernel says.
     pub fn detach(&self, key: &Key) -> Result<bool> {
-        key.check()?;
-        let Some(held) = self.book.hold(key)? else {
-            return Ok(false);
+        Ok(self.detach_all(std::slice::from_ref(key))? > 0)
+    }
+
+    /// As [`Host::detach`], many at once; how many were attached.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn detach_all(&self, keys: &[Key]) -> Result<usize> {
+        keys.iter().try_for_each(Key::check)?;
+        // In one order for everybody: who holds one waits for the next.
+        let keys: BTreeSet<&Key> = keys.iter().collect();
+        let mut leaving = Vec::new();
+        for key in keys {
+            leaving.extend(self.leave(key)?);
+        }
+        let mut wanted = Wanted::new();
+        let of = |firewall| move |(one, _): &&(Attachment, InFlight)| one.firewall == firewall;
+        leaving
+            .iter()
+            .filter(of(Firewall::Nftables))
+            .for_each(|(one, _)| wanted.attachment(one));
+        if !wanted.is_empty() {
+            Filter::open()?.remove(&wanted)?;
+        }
+        if leaving.iter().any(|one| of(Firewall::Iptables)(&one)) {
+            iptables::sync(&self.book, None)?;
+        }
+        let links: Vec<&str> = leaving
+            .iter()
+            .map(|(one, _)| one.host_interface.as_str())
+            .collect();
+        bridge::remove_links(&self.rtnl, &links)?;
+        let claiming = self.book.claim()?;
+        let count = leaving.len();
+        let mut networks = BTreeSet::new();
+        for (attachment, flight) in leaving {
+            self.close_to(&claiming, &attachment)?;
+            self.book.release(&claiming, &attachment)?;
+            flight.forget()?;
+            networks.insert(attachment.key.network);
+        }
+        for network in networks {
+            if let Some(network) = self.book.find_network(&network)? {
+                self.lower_if_unused(&claiming, &network)?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Waits for whoever works on an attachment, and says at rest that it is being taken away.
+    fn leave(&self, key: &Key) -> Result<Option<(Attachment, InFlight)>> {
+        let Some(_held) = self.book.hold(key)? else {
+            return Ok(None);
         };
         let Some(mut attachment) = self.book.attachment(key)? else {
-            return Ok(false);
+            return Ok(None);
         };
-        let network = self.book.network(&key.network)?;
         attachment.done = false;
         attachment.leaving = true;
         let flight = self.book.begin(&attachment)?;
-        drop(held);
-        self.disconnect(&attachment)?;
-        let claiming = self.book.claim()?;
-        self.close_to(&claiming, &attachment)?;
-        self.book.release(&claiming, &attachment)?;
-        flight.forget()?;
-        self.lower_if_unused(&claiming, &network)?;
-        Ok(true)
+        Ok(Some((attachment, flight)))
     }
 
     /// Takes all of an attachment out of the kernel: elements before links, so that no packet for a published port

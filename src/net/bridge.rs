@@ -17,6 +17,12 @@ use crate::sys::rtnl::{Changes, Link, Rtnl};
 /// The group of all our links, which tells them from others: `ply` in ASCII.
 pub const LINK_GROUP: u32 = 0x70_6c79;
 
+/// The group of those that are about to be removed together.
+const LEAVING_GROUP: u32 = LINK_GROUP + 1;
+
+/// The kernel's answers to so many messages fit into a socket's buffer.
+const LINKS_PER_CALL: usize = 100;
+
 /// A bridge that is there.
 #[derive(Clone, Copy, Debug)]
 pub struct Raised {
@@ -47,7 +53,7 @@ fn find(rtnl: &Rtnl, network: &Network) -> Result<Option<Link>> {
         .link(name)
         .map_err(|errno| Error::kernel(format!("bridge {name}"), errno))?
     {
-        Some(link) if link.group != LINK_GROUP => Err(Error::conflict(format!(
+        Some(link) if !is_ours(&link) => Err(Error::conflict(format!(
             "network {}: there is an interface {name} which is not plynet's; remove it, or choose another --bridge",
             network.name
         ))),
@@ -127,6 +133,31 @@ pub fn lower(book: &Book, claiming: &Claiming, rtnl: &Rtnl, network: &Network) -
     }
     remove_link(rtnl, &network.bridge)?;
     book.forget_live(claiming, &network.name)
+}
+
+/// Removes links of ours, those that are there. Many go together: the kernel waits once for all, not for each.
+///
+/// # Errors
+/// What the kernel says.
+pub fn remove_links(rtnl: &Rtnl, names: &[&str]) -> Result<()> {
+    if let [] | [_] = names {
+        return names.iter().try_for_each(|name| remove_link(rtnl, name));
+    }
+    let failed = |errno| Error::kernel("removing interfaces", errno);
+    for some in names.chunks(LINKS_PER_CALL) {
+        let mut changes = Changes::new();
+        some.iter()
+            .for_each(|name| changes.group(name, LEAVING_GROUP));
+        rtnl.apply_present(&changes).map_err(failed)?;
+    }
+    let mut changes = Changes::new();
+    changes.remove_group(LEAVING_GROUP);
+    rtnl.apply_present(&changes).map_err(failed)
+}
+
+/// Is it one of ours?
+pub fn is_ours(link: &Link) -> bool {
+    [LINK_GROUP, LEAVING_GROUP].contains(&link.group)
 }
 
 /// Removes one of our links, if it is there.

@@ -1,7 +1,7 @@
 //! One attachment in the kernel: a pair of links, and the container's end made ready in its namespace. Four messages to
 //! the kernel, two calls.
 
-use super::bridge::{LINK_GROUP, remove_link};
+use super::bridge::{LINK_GROUP, is_ours, remove_link};
 use super::error::{Error, Result};
 use super::intent::Attachment;
 use super::network::Network;
@@ -75,7 +75,7 @@ fn failed(attachment: &Attachment, errno: Errno) -> Error {
 fn again(rtnl: &Rtnl, changes: &Changes, attachment: &Attachment) -> Result<()> {
     let name = &attachment.host_interface;
     let ours = rtnl.link(name).map_err(|errno| failed(attachment, errno))?;
-    if ours.is_some_and(|link| link.group == LINK_GROUP) {
+    if ours.is_some_and(|link| is_ours(&link)) {
         remove_link(rtnl, name)?;
         match rtnl.apply_new(changes) {
             Err(Errno::EEXIST) => {}

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::book::{self, Claiming, InFlight};
-use super::bridge::{self, LINK_GROUP};
+use super::bridge;
 use super::error::{Error, Result};
 use super::firewall::{Filter, Wanted};
 use super::host::Host;
@@ -160,7 +160,7 @@ impl Host {
             .map_err(|errno| Error::kernel("links of the host", errno))?;
         for link in links
             .into_iter()
-            .filter(|link| link.group == LINK_GROUP && !ours.contains(&link.name))
+            .filter(|link| bridge::is_ours(link) && !ours.contains(&link.name))
         {
             let what = format!("interface {}: belongs to nobody", link.name);
             mender.found(what, || bridge::remove_link(&self.rtnl, &link.name))?;

@@ -203,6 +203,19 @@ impl Changes {
             .put_u32(IFLA_MASTER, bridge);
     }
 
+    /// Puts a link in a group.
+    pub fn group(&mut self, name: &str, group: u32) {
+        let m = self.0.begin(RTM_NEWLINK, flag::ACK, &link_header(0, 0, 0));
+        m.put_str(IFLA_IFNAME, name).put_u32(IFLA_GROUP, group);
+    }
+
+    /// Removes all links of a group.
+    pub fn remove_group(&mut self, group: u32) {
+        self.0
+            .begin(RTM_DELLINK, flag::ACK, &link_header(0, 0, 0))
+            .put_u32(IFLA_GROUP, group);
+    }
+
     /// Removes a link, and its other end with it.
     pub fn remove_link(&mut self, name: &str) {
         self.0
@@ -266,6 +279,16 @@ impl Rtnl {
     pub fn apply_new(&self, changes: &Changes) -> Result<()> {
         let answers = self.0.exchange(&changes.0)?;
         answers.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+    }
+
+    /// Makes the changes. What is not there is no failure.
+    ///
+    /// # Errors
+    /// What the kernel says of the first that failed otherwise.
+    pub fn apply_present(&self, changes: &Changes) -> Result<()> {
+        let answers = self.0.exchange(&changes.0)?;
+        let failed = |answer: &Result<()>| !matches!(answer, Ok(()) | Err(Errno::ENODEV));
+        answers.into_iter().find(failed).unwrap_or(Ok(()))
     }
 
     /// The link of this name.

@@ -158,15 +158,10 @@ pub fn up(globals: &Globals, file: &Path) -> Result<u8, Failure> {
 /// Detaches all; the networks stay.
 ///
 /// # Errors
-/// One line and the code of its kind; the others are detached nevertheless.
+/// One line and the code of its kind.
 pub fn down(globals: &Globals, file: &Path) -> Result<u8, Failure> {
     let batch = read(file)?;
-    let host = globals.host()?;
-    let mut outcome = Ok(0);
-    for container in batch.containers {
-        if let Err(error) = host.detach(&container.key()) {
-            outcome = Err(error.into());
-        }
-    }
-    outcome
+    let keys: Vec<Key> = batch.containers.iter().map(ContainerEntry::key).collect();
+    globals.host()?.detach_all(&keys)?;
+    Ok(0)
 }
