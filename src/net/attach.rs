@@ -5,7 +5,6 @@
 //! be repeated, and whoever finds an intent that nobody works on and that is not done takes all of it back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use super::book::{Claiming, InFlight};
 use super::bridge;
@@ -97,8 +96,9 @@ impl Host {
         {
             iptables::sync(&self.book, None)?;
         }
-        if begun.iter().any(|one| one.network.dns) {
-            self.answer_names(&fresh)?;
+        match begun.iter().any(|one| one.network.dns) {
+            true => self.answer_names(&fresh)?,
+            false => self.keep_answering(),
         }
         for one in begun.iter_mut() {
             one.attachment.done = true;
@@ -117,21 +117,6 @@ impl Host {
             filter.add(&self.wanted()?)?;
         }
         Ok(())
-    }
-
-    /// Makes sure that names are answered, also on bridges that were not there before.
-    fn answer_names(&self, fresh: &[&Network]) -> Result<()> {
-        let Some(starter) = &self.starter else {
-            return Ok(());
-        };
-        let named = fresh.iter().filter(|network| network.dns);
-        let gateways: Vec<IpAddr> = named.flat_map(|network| network.gateways()).collect();
-        starter
-            .ensure(&self.book.layout, &gateways)
-            .map_err(|error| {
-                let hint = "a network made with --dns=false needs no responder";
-                Error::new(error.kind, format!("{error} ({hint})"))
-            })
     }
 
     fn undo(&self, begun: Vec<Begun>) -> Result<()> {
@@ -194,6 +179,8 @@ impl Host {
                 self.lower_if_unused(&claiming, &network)?;
             }
         }
+        drop(claiming);
+        self.keep_answering();
         Ok(count)
     }
 

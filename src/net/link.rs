@@ -62,6 +62,7 @@ impl Host {
         let mut wanted = Wanted::new();
         wanted.attachment(&from);
         drop(claiming);
+        self.keep_answering();
         Filter::open()?.add(&wanted).map(drop)
     }
 
@@ -73,6 +74,7 @@ impl Host {
         let _claiming = self.book.claim()?;
         let (from, _from_held) = self.find(from)?;
         let (to, _to_held) = self.find(to)?;
+        self.keep_answering();
         self.close(from, &to.key)
     }
 

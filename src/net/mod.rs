@@ -33,6 +33,7 @@ pub mod iptables;
 pub mod layout;
 mod link;
 pub mod name;
+mod names;
 pub mod network;
 mod networks;
 pub mod port;

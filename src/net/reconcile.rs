@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::book::{self, Claiming, InFlight};
 use super::bridge;
+use super::dns::life::Starter;
 use super::error::{Error, Result};
 use super::firewall::{Filter, Wanted};
 use super::host::Host;
@@ -75,6 +76,14 @@ impl Host {
         if !dry && self.has_iptables()? {
             // Its rules are not compared, only written again.
             super::iptables::sync(&self.book, None)?;
+        }
+        drop(claiming);
+        if self.is_unanswered()? {
+            let what = "names: nobody answers them".into();
+            mender.found(what, || {
+                let start = |starter: &Starter| starter.ensure(&self.book.layout, &[]);
+                self.starter.as_ref().map_or(Ok(()), start)
+            })?;
         }
         Ok(mender.findings)
     }
@@ -282,6 +291,7 @@ impl Host {
     /// Not found, or what is missing.
     pub fn check(&self, key: &Key) -> Result<Report> {
         key.check()?;
+        self.keep_answering();
         let none = || Error::not_found(format!("{key} is not attached"));
         let attachment = self
             .book

@@ -453,6 +453,13 @@ pub fn unshare_network() -> Result<()> {
     Ok(())
 }
 
+/// `unshare(2)` of the mount namespace, and with it of working directory and umask, for the calling thread alone.
+pub fn unshare_mounts() -> Result<()> {
+    // SAFETY: a thread's mount namespace has no part in memory or in its table of fds.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+    Ok(())
+}
+
 /// `_IO(0xb7, 3)`
 const NS_GET_NSTYPE: u64 = 0xb703;
 

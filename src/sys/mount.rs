@@ -278,6 +278,14 @@ pub fn private_tmpfs(target: &OsStr) -> Result<()> {
     Ok(())
 }
 
+/// Shows the file or directory `source` at `target`, too; to be called in a namespace of our own.
+///
+/// # Errors
+/// As mount(2) says.
+pub fn bind(source: &OsStr, target: &OsStr) -> Result<()> {
+    Ok(rustix::mount::mount_bind(source, target)?)
+}
+
 /// Takes [`private_tmpfs`] away, whoever uses it.
 ///
 /// # Errors

@@ -173,6 +173,16 @@ pub fn enter_private_namespace() -> Result<()> {
         write_to(c"/proc/self/uid_map", &format!("{uid} {uid} 1"))?;
         write_to(c"/proc/self/gid_map", &format!("{gid} {gid} 1"))?;
     }
+    make_mounts_private()
+}
+
+/// As [`enter_private_namespace`], of this thread alone, which needs the privilege to mount.
+pub fn enter_private_mounts() -> Result<()> {
+    ffi::unshare_mounts()?;
+    make_mounts_private()
+}
+
+fn make_mounts_private() -> Result<()> {
     let private =
         rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private)?;

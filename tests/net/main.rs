@@ -12,6 +12,7 @@ mod crash;
 mod isolation;
 mod leases;
 mod life;
+mod names;
 mod ports;
 mod rig;
 mod rootless;

@@ -11,13 +11,14 @@ use crate::rig::{Host, on_host, text};
 /// Nobody in particular.
 const USER: u32 = 65534;
 
-struct User {
+/// A user with a home and the program.
+pub struct User {
     dir: PathBuf,
 }
 
 impl User {
     /// With a home, and a copy of the program that he can reach.
-    fn new(host: &Host) -> User {
+    pub fn new(host: &Host) -> User {
         let dir = host.at("user");
         for part in ["", "home", "run"] {
             fs::create_dir(dir.join(part)).unwrap();
@@ -40,7 +41,7 @@ impl User {
         command.output().unwrap()
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         let out = self.output(args);
         assert!(
             out.status.success(),

@@ -60,7 +60,9 @@ pub fn run(globals: &Globals, verb: Verb) -> Result<u8, Failure> {
 }
 
 fn query(globals: &Globals, name: &str, network: &str, kind: &str) -> Result<u8, Failure> {
-    let network = globals.host()?.book.network(network)?;
+    let host = globals.host()?;
+    host.keep_answering();
+    let network = host.book.network(network)?;
     let gateway = network.gateways().next().filter(|_| network.dns);
     let nameless = || Failure::new(3, format!("network {} has no names", network.name));
     let found = client::ask(gateway.ok_or_else(nameless)?, name, kind)?;

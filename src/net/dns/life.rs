@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::catalog::Catalog;
 use super::client;
-use super::resolv::Resolv;
+use super::resolv::{self, Resolv};
 use super::server::Server;
 use super::zone::DOMAIN;
 use crate::net::error::{Error, Kind, OrAt, Result};
@@ -25,8 +25,6 @@ use crate::net::layout::Layout;
 use crate::sys::flock;
 use crate::sys::process;
 
-/// The host's own resolvers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Who asks whether a responder lives holds its lock for some microseconds; a new one tries so often.
 const LOCK_TRIES: u32 = 100;
 /// The pause between two tries.
@@ -116,7 +114,7 @@ impl Responder {
     pub fn new(layout: Layout) -> Result<Responder> {
         let alive = become_alive(&layout)?;
         let catalog = Catalog::open(layout.clone())?;
-        let server = Server::new(catalog, Resolv::new(RESOLV_CONF.into()))?;
+        let server = Server::new(catalog, Resolv::new(resolv::PATH.into()))?;
         Ok(Responder {
             layout,
             alive,

@@ -1,16 +1,27 @@
-//! The host's own resolvers, out of resolv.conf(5).
+//! resolv.conf(5): the host's own resolvers out of one, and one for a container.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::zone::DOMAIN;
+
+/// Where programs look for it.
+pub const PATH: &str = "/etc/resolv.conf";
 /// The port of DNS.
 pub const PORT: u16 = 53;
 /// As many as the C library asks.
 pub const SERVERS_MAX: usize = 3;
 /// How long the file is believed before it is looked at again.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// The resolv.conf of a container on a network whose names these servers know.
+pub fn for_container(network: &str, servers: &[IpAddr]) -> String {
+    let servers = servers.iter().take(SERVERS_MAX);
+    let servers: String = servers.map(|ip| format!("nameserver {ip}\n")).collect();
+    format!("search {network}.{DOMAIN}\n{servers}")
+}
 
 /// The servers that a resolv.conf names, at most [`SERVERS_MAX`].
 pub fn parse(text: &str) -> Vec<SocketAddr> {
@@ -84,6 +95,17 @@ mod tests {
             servers,
             ["10.0.0.1:53", "[fe80::1%3]:53", "[2001:db8::1]:53"]
         );
+    }
+
+    #[test]
+    fn a_container_asks_its_gateways() {
+        let gateways = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let text = for_container("blue", &gateways);
+        assert_eq!(
+            text,
+            "search blue.plynet\nnameserver 10.0.0.1\nnameserver fd00::1\n"
+        );
+        assert_eq!(parse(&text).len(), 2);
     }
 
     #[test]
