@@ -24,7 +24,7 @@ use crate::sys::errno::Errno;
 use crate::sys::stat::{FileType, Rdev, Stat, Time};
 
 /// Bytes read and written at a time.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// The name in a directory that begins anew.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 

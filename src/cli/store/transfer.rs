@@ -1,6 +1,8 @@
 //! Archives in and out, and lists of changes: verbs that layers and containers share.
 
+use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use super::args::{DevicesWord, DiffArgs, Globals, UnpackArgs, XattrsWord};
 use super::layer::say_id;
 use super::output::say;
 use super::progress::during;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, reason};
 use crate::cli::warn;
 use crate::store::Store;
 use crate::store::apply::{Devices, Limits};
@@ -22,7 +24,7 @@ use crate::store::remarks::Remarks;
 use crate::store::transfer::{Tree, Unpacking};
 
 /// Bytes gathered before they are written.
-const BUFFER_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// How to unpack, as the flags say.
 pub fn unpacking<'a>(store: &'a Store, args: &UnpackArgs) -> Unpacking<'a> {
@@ -124,7 +126,11 @@ fn standard_output() -> Result<impl Write + Send, Failure> {
     if out.is_terminal() {
         return Err(Failure::usage("no archives on a terminal (use -o FILE)"));
     }
-    Ok(BufWriter::with_capacity(BUFFER_BYTES, out))
+    // Not through `Stdout`, which looks for lines.
+    let out = out.as_fd().try_clone_to_owned();
+    let out =
+        out.map_err(|error| Failure::failed(format!("standard output: {}", reason(&error))))?;
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, File::from(out)))
 }
 
 /// The layer, or else the container, that is meant.
