@@ -41,8 +41,8 @@ impl Store {
     /// Makes a layer of what a container changed.
     ///
     /// # Errors
-    /// [`Kind::Precondition`] while it is mounted and, to be removed, for a snapshot; [`Kind::Exists`] for an id or name
-    /// that is taken.
+    /// [`Kind::Precondition`] while it is mounted and, to be removed, for a snapshot; [`Kind::Exists`] for an id or
+    /// name that is taken.
     pub fn commit(&self, id: &Id, new: &NewLayer, ending: Ending) -> Result<LayerMeta> {
         let staging = self.stage()?;
         let (container, _alone) = self.lock_container(id, LockMode::Exclusive)?;

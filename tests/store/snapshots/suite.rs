@@ -33,31 +33,31 @@ fn basic() {
     each("snapshots: basic", |shop| {
         let first = "echo foo > foo; chmod 777 foo; mkdir -p a/b/c";
         let second = "echo bar > bar; echo bar > foo; rm -r a/b";
-        shop.snap(&["prepare", "/work/preparing"]);
-        shop.within("/work/preparing", first);
-        shop.snap(&["commit", "/work/committed", "/work/preparing"]);
-        is(shop, "/work/committed", "committed", "");
-        shop.refused(3, &["preparing"], &["snapshot", "stat", "/work/preparing"]);
-        shop.snap(&["prepare", "/work/next", "/work/committed"]);
-        let listed = shop.within("/work/next", "find . | sort | xargs; cat foo");
+        shop.snap(&["prepare", "/set/preparing"]);
+        shop.within("/set/preparing", first);
+        shop.snap(&["commit", "/set/committed", "/set/preparing"]);
+        is(shop, "/set/committed", "committed", "");
+        shop.refused(3, &["preparing"], &["snapshot", "stat", "/set/preparing"]);
+        shop.snap(&["prepare", "/set/next", "/set/committed"]);
+        let listed = shop.within("/set/next", "find . | sort | xargs; cat foo");
         assert_eq!(listed, ". ./a ./a/b ./a/b/c ./foo\nfoo\n");
-        shop.within("/work/next", second);
-        is(shop, "/work/next", "active", "/work/committed");
-        shop.snap(&["commit", "/work/committed-next", "/work/next"]);
-        is(shop, "/work/committed-next", "committed", "/work/committed");
-        shop.refused(3, &["next"], &["snapshot", "stat", "/work/next"]);
-        assert_eq!(shop.keys(&[]), ["/work/committed", "/work/committed-next"]);
-        shop.snap(&["view", "/work/nextnext", "/work/committed-next"]);
-        let listed = shop.within("/work/nextnext", "find . | sort | xargs; cat foo bar");
+        shop.within("/set/next", second);
+        is(shop, "/set/next", "active", "/set/committed");
+        shop.snap(&["commit", "/set/committed-next", "/set/next"]);
+        is(shop, "/set/committed-next", "committed", "/set/committed");
+        shop.refused(3, &["next"], &["snapshot", "stat", "/set/next"]);
+        assert_eq!(shop.keys(&[]), ["/set/committed", "/set/committed-next"]);
+        shop.snap(&["view", "/set/nextnext", "/set/committed-next"]);
+        let listed = shop.within("/set/nextnext", "find . | sort | xargs; cat foo bar");
         assert_eq!(listed, ". ./a ./bar ./foo\nbar\nbar\n");
-        shop.snap(&["rm", "/work/nextnext"]);
+        shop.snap(&["rm", "/set/nextnext"]);
         shop.refused(
             5,
             &["remove", "committed-next"],
-            &["snapshot", "rm", "/work/committed"],
+            &["snapshot", "rm", "/set/committed"],
         );
-        shop.snap(&["rm", "/work/committed-next"]);
-        shop.snap(&["rm", "/work/committed"]);
+        shop.snap(&["rm", "/set/committed-next"]);
+        shop.snap(&["rm", "/set/committed"]);
         assert!(shop.keys(&[]).is_empty());
         shop.is_clean();
     });
