@@ -418,7 +418,8 @@ fn mount_of_128_layers() {
         let listing = super::LISTING;
         let said = shop.script(&format!(
             "lowest() {{
-                 echo way at the bottom > bottom; echo FIRST > overwriteme; mkdir addhere onlyme; echo bye > onlyme/bottom
+                 echo way at the bottom > bottom; echo FIRST > overwriteme
+                 mkdir addhere onlyme; echo bye > onlyme/bottom
              }}
              next() {{
                  echo $i WAS HERE > overwriteme; echo same > addhere/file-$i
