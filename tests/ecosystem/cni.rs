@@ -19,15 +19,7 @@ fn on_host(name: &str, test: impl FnOnce(&Runtime) + Send) {
     if !PathBuf::from(DEBIAN).join("host-local").exists() {
         return cannot_run(name, "containernetworking-plugins is not installed");
     }
-    isolated(|| {
-        ffi::unshare_network().unwrap();
-        let mut scratch = Scratch::new();
-        // The books of plynet, and names of namespaces, are this test's own.
-        for (at, place) in [("run", "/run"), ("lib", "/var/lib")] {
-            let own = scratch.tmpfs(at, "16m");
-            rustix::mount::mount_bind(&own, place).unwrap();
-        }
-        run("ip", &["link", "set", "lo", "up"]);
+    fresh(|scratch| {
         std::fs::create_dir(scratch.path().join("bin")).unwrap();
         let plugin = scratch.path().join("bin/plynet");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_plynet"), &plugin).unwrap();
@@ -37,7 +29,21 @@ fn on_host(name: &str, test: impl FnOnce(&Runtime) + Send) {
     });
 }
 
-fn run(program: &str, args: &[&str]) -> String {
+/// Runs `test` on a machine without links, whose books of plynet, and names of namespaces, are the test's own.
+pub fn fresh(test: impl FnOnce(&Scratch) + Send) {
+    isolated(|| {
+        ffi::unshare_network().unwrap();
+        let mut scratch = Scratch::new();
+        for (at, place) in [("run", "/run"), ("lib", "/var/lib")] {
+            let own = scratch.tmpfs(at, "16m");
+            rustix::mount::mount_bind(&own, place).unwrap();
+        }
+        run("ip", &["link", "set", "lo", "up"]);
+        test(&scratch);
+    });
+}
+
+pub fn run(program: &str, args: &[&str]) -> String {
     let ran = Command::new(program).args(args).output().unwrap();
     let words = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert!(ran.status.success(), "{program} {args:?}: {words}");

@@ -6,4 +6,5 @@
 mod support;
 
 mod cni;
+mod netavark;
 mod podman;

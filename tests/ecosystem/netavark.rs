@@ -1,0 +1,162 @@
+//! The words of podman's `netavark`, said to the program as podman says them: those that podman 4 does not use, too.
+
+use std::io::Write;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use plyfs::net::dns::client;
+use serde_json::{Value, json};
+
+use crate::cni::{fresh, run};
+use crate::support::env::cannot_run;
+
+/// So often a server outside is waited for, a quarter of a second each time.
+const TRIES: usize = 80;
+
+struct Netavark(PathBuf);
+
+impl Netavark {
+    fn on_host(name: &str, test: impl FnOnce(&Netavark) + Send) {
+        if !rustix::process::geteuid().is_root() {
+            return cannot_run(name, "needs root (network namespaces)");
+        }
+        fresh(|scratch| {
+            let program = scratch.path().join("netavark");
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_plynet"), &program).unwrap();
+            test(&Netavark(program));
+        });
+    }
+
+    /// What it says, and its exit code.
+    fn call(&self, words: &[&str], request: &Value) -> (Value, i32) {
+        let mut command = Command::new(&self.0);
+        command
+            .args(["--config", "/run/containers/networks"])
+            .args(["--rootless=false", "--aardvark-binary=/usr/bin/true"])
+            .args(words);
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = pipes.spawn().unwrap();
+        // A call without a request does not read.
+        let _ = child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(request.to_string().as_bytes());
+        let said = child.wait_with_output().unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        let value = match text.trim() {
+            "" => Value::Null,
+            text => serde_json::from_str(text).unwrap(),
+        };
+        (value, said.status.code().unwrap())
+    }
+
+    fn ok(&self, words: &[&str], request: &Value) -> Value {
+        let (said, code) = self.call(words, request);
+        assert_eq!(code, 0, "{words:?}: {said}");
+        said
+    }
+}
+
+/// A container on two networks, in the lists of netavark 2.
+fn request() -> Value {
+    json!({
+        "container_id": "0123456789abcdef", "container_name": "web",
+        "port_mappings": [{ "host_ip": "", "host_port": 8080, "container_port": 80, "protocol": "tcp", "range": 1 }],
+        "networks": [
+            { "name": "blue", "static_ips": ["10.73.0.9"], "interface_name": "eth0", "aliases": ["www"] },
+            { "name": "inner", "static_ips": ["10.74.0.9"], "interface_name": "eth1" },
+        ],
+        "network_info": [
+            { "name": "blue", "id": "1", "driver": "bridge", "network_interface": "podman1", "dns_enabled": true,
+              "internal": false, "ipv6_enabled": false, "subnets": [{ "subnet": "10.73.0.0/24", "gateway": "10.73.0.1" }] },
+            { "name": "inner", "id": "2", "driver": "bridge", "network_interface": "podman2", "dns_enabled": false,
+              "internal": true, "ipv6_enabled": false, "subnets": [{ "subnet": "10.74.0.0/24", "gateway": "10.74.0.1" }] },
+        ],
+    })
+}
+
+#[test]
+fn lists_of_networks() {
+    Netavark::on_host("lists_of_networks", |netavark| {
+        run("ip", &["netns", "add", "web"]);
+        let told = netavark.ok(&["setup", "/run/netns/web"], &request());
+        let blue = &told["blue"];
+        assert_eq!(blue["dns_server_ips"], json!(["10.73.0.1"]), "{told}");
+        let at = |network: &str, interface: &str| {
+            told[network]["interfaces"][interface]["subnets"][0].clone()
+        };
+        let on_blue = json!({ "gateway": "10.73.0.1", "ipnet": "10.73.0.9/24" });
+        let on_inner = json!({ "gateway": "10.74.0.1", "ipnet": "10.74.0.9/24" });
+        assert_eq!(
+            (at("blue", "eth0"), at("inner", "eth1")),
+            (on_blue, on_inner)
+        );
+        let routes = run("ip", &["-n", "web", "route"]);
+        assert!(
+            routes.contains("default via 10.73.0.1 dev eth0"),
+            "{routes}"
+        );
+        for name in ["web", "www", "0123456789ab"] {
+            let found = client::ask("10.73.0.1".parse().unwrap(), name, "A").unwrap();
+            assert_eq!(found[0].data, "10.73.0.9", "{name}");
+        }
+        // Said twice: the second is refused, and the first stays.
+        let (said, code) = netavark.call(&["setup", "/run/netns/web"], &request());
+        assert!(code == 4 && said["error"].is_string(), "{code} {said}");
+        assert!(run("ip", &["-n", "web", "-brief", "link"]).contains("eth1"));
+        for _ in 0..2 {
+            assert_eq!(
+                netavark.ok(&["teardown", "/run/netns/web"], &request()),
+                Value::Null
+            );
+        }
+        let left = run("ip", &["-brief", "link"]);
+        assert!(
+            left.starts_with("lo ") && left.lines().count() == 1,
+            "{left}"
+        );
+        assert_eq!(run("nft", &["list", "ruleset"]), "");
+    });
+}
+
+#[test]
+fn update_changes_who_is_asked_outside() {
+    Netavark::on_host("update_changes_who_is_asked_outside", |netavark| {
+        run("ip", &["netns", "add", "web"]);
+        netavark.ok(&["setup", "/run/netns/web"], &request());
+        for server in ["127.0.0.61", "127.0.0.62"] {
+            let outside = UdpSocket::bind((server, 53)).unwrap();
+            outside
+                .set_read_timeout(Some(Duration::from_millis(250)))
+                .unwrap();
+            netavark.ok(
+                &["update", "blue", "--network-dns-servers", server],
+                &Value::Null,
+            );
+            let asked = (0..TRIES).any(|_| {
+                let mut question = [0; 512];
+                let ask = || client::ask("10.73.0.1".parse().unwrap(), "far.example", "A").is_ok();
+                std::thread::scope(|scope| {
+                    scope.spawn(ask);
+                    let received = outside.recv(&mut question);
+                    received.is_ok_and(|len| question[..len].windows(7).any(|w| w == b"example"))
+                })
+            });
+            assert!(asked, "{server} was not asked");
+        }
+        let wrong = |words: &[&str]| {
+            let (said, code) = netavark.call(words, &Value::Null);
+            (code, said["error"].as_str().unwrap_or_default().to_string())
+        };
+        let (code, text) = wrong(&["update", "blue", "--network-dns-servers", "nonsense"]);
+        assert!(code == 2 && text.contains("nonsense"), "{code} {text}");
+        let (code, text) = wrong(&["update", "nowhere", "--network-dns-servers", "10.0.0.1"]);
+        assert!(code == 3 && text.contains("nowhere"), "{code} {text}");
+        let told = netavark.ok(&["version"], &Value::Null);
+        assert!(told["version"].is_string(), "{told}");
+        netavark.ok(&["teardown", "/run/netns/web"], &request());
+    });
+}
