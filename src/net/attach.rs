@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::book::{Claiming, InFlight};
 use super::bridge;
 use super::endpoint;
-use super::error::{Error, Result};
+use super::error::{Error, Kind, Result};
 use super::firewall::{Filter, Wanted};
 use super::host::Host;
 use super::intent::{Attachment, Intent, Key, Report};
@@ -96,6 +96,7 @@ impl Host {
         {
             iptables::sync(&self.book, None)?;
         }
+        self.forget_flows_past(begun.iter().map(|one| &one.attachment));
         match begun.iter().any(|one| one.network.dns) {
             true => self.answer_names(&fresh)?,
             false => self.keep_answering(),
@@ -107,13 +108,21 @@ impl Host {
         Ok(())
     }
 
-    /// Adds elements. Where somebody has thrown the table away, all others come back, too.
+    /// Adds elements; what nobody answers for makes way. Where somebody has thrown the table away, all others come
+    /// back, too.
     fn allow(&self, wanted: &Wanted) -> Result<()> {
         if wanted.is_empty() {
             return Ok(());
         }
         let filter = Filter::open()?;
-        if filter.add(wanted)? {
+        let made = match filter.add(wanted) {
+            Err(error) if error.kind == Kind::Conflict => {
+                self.clear_the_way(&filter, wanted)?;
+                filter.add(wanted)?
+            }
+            other => other?,
+        };
+        if made {
             filter.add(&self.wanted()?)?;
         }
         Ok(())
@@ -160,6 +169,7 @@ impl Host {
         if leaving.iter().any(|one| of(Firewall::Iptables)(&one)) {
             iptables::sync(&self.book, None)?;
         }
+        self.forget_flows_to(leaving.iter().map(|(one, _)| one));
         let links: Vec<&str> = leaving
             .iter()
             .map(|(one, _)| one.host_interface.as_str())
@@ -211,6 +221,7 @@ impl Host {
         if attachment.firewall == Firewall::Iptables {
             iptables::sync(&self.book, Some(&attachment.key))?;
         }
+        self.forget_flows_to(std::iter::once(attachment));
         bridge::remove_link(&self.rtnl, &attachment.host_interface)
     }
 

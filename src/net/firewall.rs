@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 use super::intent::{Attachment, Link};
 use super::network::Network;
 use crate::sys::errno::Errno;
-use crate::sys::nft::{Batch, Element, Nft, RuleSeen};
+use crate::sys::nft::{Batch, Dropping, Element, HookPoint, Nft, RuleSeen};
 use rules::{CHAINS, SETS, TABLE, USER_CHAIN};
 
 /// Elements that should be in the kernel, by set.
@@ -55,6 +55,17 @@ impl Wanted {
             elements.retain(|element| !others.is_some_and(|others| others.contains(element)));
         }
         left.0.retain(|_, elements| !elements.is_empty());
+        left
+    }
+
+    /// Those whose keys are in another, too, whatever they lead to.
+    pub fn with_keys_of(&self, other: &Wanted) -> Wanted {
+        let mut left = self.clone();
+        for (set, elements) in &mut left.0 {
+            let others = other.0.get(set).into_iter().flatten();
+            let keys: BTreeSet<_> = others.map(|one| &one.key).collect();
+            elements.retain(|element| keys.contains(&element.key));
+        }
         left
     }
 
@@ -311,6 +322,17 @@ impl Filter {
         seen.sort_by(|a, b| a.chain.cmp(&b.chain));
         expected.sort_by(|a, b| a.chain.cmp(&b.chain));
         Ok(seen == expected)
+    }
+
+    /// Chains of others that drop what passes through the host, unless a rule of theirs accepts it: our own word does
+    /// not count there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn in_the_way(&self) -> Result<Vec<Dropping>> {
+        let mut chains = self.0.dropping(HookPoint::Forward).map_err(failed)?;
+        chains.retain(|chain| chain.table != TABLE);
+        Ok(chains)
     }
 
     /// Removes the table, unless there are rules of the user in it.

@@ -26,6 +26,7 @@ pub mod dns;
 pub mod endpoint;
 pub mod error;
 pub mod firewall;
+mod flows;
 pub mod frontend;
 pub mod host;
 pub mod intent;

@@ -17,6 +17,7 @@ use super::host::Host;
 use super::intent::{Attachment, Key, Report};
 use super::network::Firewall;
 use crate::sys::errno::Errno;
+use crate::sys::nft::Dropping;
 use crate::sys::rtnl::{Changes, Link};
 
 /// Something that was not as it should be.
@@ -203,6 +204,23 @@ impl Host {
         Ok(())
     }
 
+    /// Removes elements that stand in the way of `wanted` and belong to no attachment, whatever brought them there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn clear_the_way(&self, filter: &Filter, wanted: &Wanted) -> Result<()> {
+        let mut known = Wanted::new();
+        for name in self.book.live()? {
+            known.extend(&self.wanted_of(&name)?);
+        }
+        let stray = filter.present()?.with_keys_of(wanted).without(&known);
+        log::info!(
+            "nf_tables: {} elements in the way belong to nobody",
+            stray.len()
+        );
+        filter.remove(&stray)
+    }
+
     /// What a network and all its attachments want, also those on their way.
     fn wanted_of(&self, name: &str) -> Result<Wanted> {
         let mut wanted = Wanted::new();
@@ -338,15 +356,30 @@ impl Host {
     /// What else may be in the way of packets, in words; nothing that plynet could mend.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// A file that cannot be read; what the kernel says.
     pub fn remarks(&self) -> Result<Vec<String>> {
         let mut remarks = Vec::new();
+        let mut filtered = false;
         for network in self.book.live()? {
+            let known = self.book.find_network(&network)?;
+            filtered |= known.is_some_and(|one| one.firewall == Firewall::Nftables);
             for attachment in self.book.attachments(&network)? {
                 if self.book.try_hold(&attachment.key)?.is_none() {
                     remarks.push(format!("{}: somebody works on it", attachment.key));
                 }
             }
+        }
+        let in_the_way = filtered.then(|| Filter::open()?.in_the_way()).transpose()?;
+        for Dropping {
+            family,
+            table,
+            chain,
+        } in in_the_way.unwrap_or_default()
+        {
+            remarks.push(format!(
+                "nf_tables: policy of chain {chain} of table {family} {table} is drop: containers reach out and are \
+                 reached only as its rules accept it (or by networks made with --firewall=iptables)"
+            ));
         }
         Ok(remarks)
     }

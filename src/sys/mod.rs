@@ -5,6 +5,7 @@
 
 pub mod at;
 pub mod btrfs;
+pub mod conntrack;
 mod copy;
 pub mod creds;
 mod dedupe;

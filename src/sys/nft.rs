@@ -11,7 +11,7 @@ use expr::Expr;
 use super::errno::Result;
 use super::netlink::{Family, Messages, Socket, flag};
 
-pub use query::RuleSeen;
+pub use query::{Dropping, RuleSeen};
 
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;

@@ -1,6 +1,6 @@
 //! Who may not reach whom; and what of the host's firewall is not plynet's to touch.
 
-use crate::rig::{HOST, OUTSIDE, on_host, run};
+use crate::rig::{HOST, OUTSIDE, on_host, run, text};
 
 #[test]
 fn networks_are_apart_unless_both_are_open() {
@@ -158,6 +158,34 @@ fn a_link_opens_one_port_for_one_container() {
         assert_eq!(host.ok(&["doctor"]), "all is well");
         host.ok(&["detach", "front", "--name", "a"]);
         host.ok(&["detach", "front", "--name", "other"]);
+        host.is_clean();
+    });
+}
+
+#[test]
+fn doctor_tells_of_others_who_drop() {
+    on_host("doctor_tells_of_others_who_drop", |host| {
+        let (_web, _) = host.attached("default", "web", &[]);
+        assert_eq!(host.ok(&["doctor"]), "all is well");
+        run("nft", &["add", "table", "ip", "filter"]);
+        let chain = "{ type filter hook forward priority 0; policy drop; }";
+        run("nft", &["add", "chain", "ip", "filter", "FORWARD", chain]);
+        let out = host.output(&["doctor"]);
+        let told = text(&out.stdout);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(
+            told.starts_with("nf_tables: policy of chain FORWARD of table ip filter is drop: "),
+            "{told}"
+        );
+        // It is nothing that plynet would mend.
+        assert_eq!(host.ok(&["reconcile"]), "");
+        run(
+            "nft",
+            &["chain", "ip", "filter", "FORWARD", "{ policy accept; }"],
+        );
+        assert_eq!(host.ok(&["doctor"]), "all is well");
+        run("nft", &["delete", "table", "ip", "filter"]);
+        host.ok(&["detach", "default", "--name", "web"]);
         host.is_clean();
     });
 }

@@ -1,8 +1,11 @@
 //! Published ports: from everywhere they are asked for, and from nowhere else.
 
+use std::net::UdpSocket;
 use std::process::Command;
 
-use crate::rig::{HOST, HOST6, bridge_netfilter, get, get_udp, on_host, run};
+use crate::rig::{
+    HOST, HOST6, OUTSIDE, OUTSIDE6, PATIENCE, bridge_netfilter, get, get_udp, on_host, run,
+};
 use crate::support::env::cannot_run;
 
 fn from_everywhere(name: &str, netfilter: bool, firewall: &str) {
@@ -26,14 +29,8 @@ fn from_everywhere(name: &str, netfilter: bool, firewall: &str) {
         a.serve(80);
         a.serve_udp(53);
         let is_a = |answer: Option<String>| answer.is_some_and(|text| text.starts_with("a "));
-        assert_eq!(
-            outside.get(HOST, 8080).unwrap(),
-            format!("a {}", crate::rig::OUTSIDE)
-        );
-        assert_eq!(
-            outside.get(HOST6, 8080).unwrap(),
-            format!("a {}", crate::rig::OUTSIDE6)
-        );
+        assert_eq!(outside.get(HOST, 8080).unwrap(), format!("a {}", OUTSIDE));
+        assert_eq!(outside.get(HOST6, 8080).unwrap(), format!("a {}", OUTSIDE6));
         assert!(is_a(get(HOST, 8080)), "from the host");
         assert!(is_a(get(HOST6, 8080)), "from the host, IPv6");
         assert!(is_a(get("127.0.0.1", 8080)), "by 127.0.0.1");
@@ -107,19 +104,13 @@ fn iptables_keep_networks_apart_and_others_rules() {
         a.serve(80);
         assert!(c.get(ip, 80).is_some(), "the same network");
         assert!(b.get(ip, 80).is_none(), "another network");
-        assert_eq!(
-            a.get(crate::rig::OUTSIDE, 80).unwrap(),
-            format!("outside {HOST}")
-        );
+        assert_eq!(a.get(OUTSIDE, 80).unwrap(), format!("outside {HOST}"));
         outside.within(|| run("ip", &["route", "add", ip, "via", HOST]));
         assert!(outside.get(ip, 80).is_none(), "not published");
-        run(
-            "iptables",
-            &["-A", "PLY-USER", "-d", crate::rig::OUTSIDE, "-j", "DROP"],
-        );
+        run("iptables", &["-A", "PLY-USER", "-d", OUTSIDE, "-j", "DROP"]);
         host.ok(&["detach", "m", "--name", "c"]);
         host.ok(&["reconcile"]);
-        assert!(a.get(crate::rig::OUTSIDE, 80).is_none(), "the user's rule");
+        assert!(a.get(OUTSIDE, 80).is_none(), "the user's rule");
         run("iptables", &["-F", "PLY-USER"]);
         host.ok(&["detach", "m", "--name", "a"]);
         host.ok(&["detach", "n", "--name", "b"]);
@@ -182,4 +173,70 @@ fn a_port_of_the_dead_is_free() {
         host.ok(&["detach", "default", "--name", "a"]);
         host.is_clean();
     });
+}
+
+/// Nothing says that a flow of UDP has ended, so the kernel would go on translating it as it began.
+#[test]
+fn flows_of_udp_follow_the_port() {
+    on_host("flows_of_udp_follow_the_port", |host| {
+        let outside = host.outside();
+        // Somebody else keeps the rules, and with them the kernel's eyes on flows.
+        let (_other, _) = host.attached("default", "other", &[]);
+        let client = outside.within(|| UdpSocket::bind((OUTSIDE, 0)).unwrap());
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect((HOST, 5300)).unwrap();
+        let ask = || {
+            client.send(b"?").ok()?;
+            let mut buffer = [0; 64];
+            let length = client.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        };
+        // One and the same flow: to nobody, to the first, to nobody, to the second.
+        assert_eq!(ask(), None);
+        let first = host.container("first");
+        first.serve_udp(53);
+        host.attach("default", &first, &["-p", "5300:53/udp"]);
+        assert_eq!(ask().as_deref(), Some("first"));
+        host.ok(&["detach", "default", "--name", "first"]);
+        assert_eq!(ask(), None);
+        let second = host.container("second");
+        second.serve_udp(53);
+        host.attach("default", &second, &["-p", "5300:53/udp"]);
+        assert_eq!(ask().as_deref(), Some("second"));
+        for name in ["second", "other"] {
+            host.ok(&["detach", "default", "--name", name]);
+        }
+    });
+}
+
+#[test]
+fn a_port_that_nobody_answers_for_is_taken_back_by_attach() {
+    on_host(
+        "a_port_that_nobody_answers_for_is_taken_back_by_attach",
+        |host| {
+            let outside = host.outside();
+            let (_other, _) = host.attached("default", "other", &["-p", "9090:90"]);
+            // As if it had been published for a container of which nothing else is left.
+            for element in [
+                "{ tcp . 8080 : 10.90.0.99 . 80 }",
+                "{ tcp . 8081 : 10.90.0.99 . 81 }",
+            ] {
+                run(
+                    "nft",
+                    &["add", "element", "inet", "plynet", "publish4", element],
+                );
+            }
+            let web = host.container("web");
+            web.serve(80);
+            host.attach("default", &web, &["-p", "8080:80"]);
+            assert!(outside.get(HOST, 8080).is_some());
+            // What is in nobody's way waits for reconcile; what belongs to others stays.
+            let told = host.ok(&["reconcile"]);
+            assert_eq!(told, "mended: nf_tables: 1 elements belong to nobody");
+            assert!(host.ruleset().contains("tcp . 9090 : "));
+            for name in ["web", "other"] {
+                host.ok(&["detach", "default", "--name", name]);
+            }
+        },
+    );
 }

@@ -15,7 +15,7 @@ use crate::support::env::{Scratch, cannot_run, isolated};
 use crate::support::{ffi, userns};
 
 /// What gets through arrives within this time; what does not is waited for so long.
-const PATIENCE: Duration = Duration::from_millis(1500);
+pub const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Addresses of the host and of the outside on the link between them.
 pub const HOST: &str = "192.0.2.1";

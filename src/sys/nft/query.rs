@@ -1,9 +1,10 @@
 //! What is in a table now: elements and rules.
 
 use super::super::errno::{Errno, Result};
-use super::super::netlink::{Attributes, Messages, flag};
-use super::{DATA_VALUE, Element, IN_TABLE, INET, INTERVAL_END, Nft, SUBSYSTEM, header};
+use super::super::netlink::{Attributes, Messages, Reply, flag};
+use super::{DATA_VALUE, Element, HookPoint, IN_TABLE, INET, INTERVAL_END, Nft, SUBSYSTEM, header};
 
+const GETCHAIN: u16 = 4;
 const GETRULE: u16 = 7;
 const GETSETELEM: u16 = 13;
 /// `NFTNL_UDATA_RULE_COMMENT`, with one byte of length and a NUL.
@@ -18,6 +19,17 @@ pub struct RuleSeen {
     pub chain: String,
     /// Its comment; empty if it has none.
     pub remark: String,
+}
+
+/// A chain that drops what no rule of it decides on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropping {
+    /// `inet`, `ip` or `ip6`.
+    pub family: &'static str,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub chain: String,
 }
 
 /// A remark as user data of a rule.
@@ -71,7 +83,21 @@ impl Nft {
         Ok(rules.collect())
     }
 
-    fn dump(&self, question: &Messages) -> Result<Vec<super::super::netlink::Reply>> {
+    /// The chains of all tables, also of others' and of iptables-nft's, that drop by policy where packets pass.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn dropping(&self, at: HookPoint) -> Result<Vec<Dropping>> {
+        let mut question = Messages::new();
+        question.begin(SUBSYSTEM << 8 | GETCHAIN, flag::DUMP, &header(0, 0));
+        let replies = self.dump(&question)?;
+        Ok(replies
+            .iter()
+            .filter_map(|reply| dropping(reply, at))
+            .collect())
+    }
+
+    fn dump(&self, question: &Messages) -> Result<Vec<Reply>> {
         for _ in 1..DUMP_TRIES {
             match self.0.ask(question) {
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
@@ -80,6 +106,29 @@ impl Nft {
         }
         self.0.ask(question)
     }
+}
+
+fn dropping(reply: &Reply, at: HookPoint) -> Option<Dropping> {
+    const NAME: u16 = 3;
+    const HOOK: u16 = 4;
+    const POLICY: u16 = 5;
+    const DROP: u32 = 0;
+    let number = |value: &[u8]| Some(u32::from_be_bytes(value.try_into().ok()?));
+    // NFPROTO_*; bridges and devices have hooks of their own.
+    let family = match reply.body.first()? {
+        1 => "inet",
+        2 => "ip",
+        10 => "ip6",
+        _ => return None,
+    };
+    let attributes = reply.attributes(4);
+    let hook = number(Attributes(attributes.get(HOOK)?).get(1)?)?;
+    let policy = number(attributes.get(POLICY)?)?;
+    (hook == at as u32 && policy == DROP).then_some(Dropping {
+        family,
+        table: attributes.text(IN_TABLE)?,
+        chain: attributes.text(NAME)?,
+    })
 }
 
 /// Adds an element, and whether it is the end of a range.
