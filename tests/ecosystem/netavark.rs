@@ -71,9 +71,11 @@ fn request() -> Value {
         ],
         "network_info": [
             { "name": "blue", "id": "1", "driver": "bridge", "network_interface": "podman1", "dns_enabled": true,
-              "internal": false, "ipv6_enabled": false, "subnets": [{ "subnet": "10.73.0.0/24", "gateway": "10.73.0.1" }] },
+              "internal": false,
+              "ipv6_enabled": false, "subnets": [{ "subnet": "10.73.0.0/24", "gateway": "10.73.0.1" }] },
             { "name": "inner", "id": "2", "driver": "bridge", "network_interface": "podman2", "dns_enabled": false,
-              "internal": true, "ipv6_enabled": false, "subnets": [{ "subnet": "10.74.0.0/24", "gateway": "10.74.0.1" }] },
+              "internal": true,
+              "ipv6_enabled": false, "subnets": [{ "subnet": "10.74.0.0/24", "gateway": "10.74.0.1" }] },
         ],
     })
 }
