@@ -10,6 +10,7 @@ mod support;
 #[allow(dead_code)] // A part of it is used here.
 mod tool;
 
+mod answers;
 mod archives;
 mod bad_input;
 mod btrfs;
@@ -17,6 +18,7 @@ mod containers;
 mod contract;
 mod crash;
 mod dedup;
+mod drivers;
 mod images;
 mod interop;
 mod layers;
