@@ -100,6 +100,11 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
         .ok_or_else(|| failed(Errno::ENODEV))?;
     let mut changes = Changes::new();
     changes.up(LOOPBACK);
+    if !attachment.addresses.iter().any(|a| a.ip.is_ipv6()) {
+        // A link-local address is announced to everybody on the bridge, so each container would cost more than the one
+        // before it. A kernel without IPv6 has no such switch.
+        let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
+    }
     for address in &attachment.addresses {
         if address.ip.is_ipv6() {
             // Routers are not asked: who is on the bridge could pretend to be one. Nor whether others have the address.

@@ -18,6 +18,9 @@ fn two_containers_and_the_way_out() {
         assert_eq!(a.get(OUTSIDE, 80).unwrap(), format!("outside {HOST}"));
         outside.within(|| crate::rig::run("ip", &["route", "add", "10.90.0.0/24", "via", HOST]));
         assert_eq!(outside.get("10.90.0.2", 80), None);
+        // Without IPv6 on the network nothing is announced to all others over it.
+        let six = b.within(|| crate::rig::run("ip", &["-6", "address", "show", "dev", "eth0"]));
+        assert_eq!(six, "");
         let links = b.within(|| crate::rig::run("ip", &["-brief", "link"]));
         assert!(
             links.contains("eth0") && links.contains("02:00:00:00:00:0b"),
