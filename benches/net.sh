@@ -1,25 +1,65 @@
 #!/bin/bash
-# What an attach and a detach cost, with one published port: plynet, Debian's netavark (without names) and Debian's CNI
-# plugins bridge, host-local and portmap, one after the other in fresh network namespaces. As root, on an idle machine.
+# What a container's network costs: plynet beside Debian's netavark, aardvark-dns and plugins of CNI (bridge, host-local,
+# portmap), in fresh network namespaces. As root, on an idle machine.
 #
-#   cargo build --release && bash benches/net.sh [CONTAINERS] [PLYNET]   # TOOLS="plynet cni": only these
+#   cargo build --release && bash benches/net.sh [PART...]
 #
-# Prints seconds of the processor and of the clock for each attach and detach, those of the first and the last tenth of
-# the attaches, and the processes that one attach starts.
+# Parts, all if none is named:
+#   attach      attach and detach of COUNT containers with a published port, names off: plynet, netavark, CNI
+#   growth      plynet's attach from the first to the GROWTH-th container of a network with names
+#   names       questions answered a second with as many names: plynet, aardvark-dns (AARDVARK=program for another one)
+#   throughput  TCP from container to container over plynet's bridge, and over a bare pair of links
+#
+# Each ends with its bars, and the exit code is 1 if one is missed. Figures are also appended to the file JSON, one
+# object a line. Packages: aardvark-dns, containernetworking-plugins, dnsperf, iperf3, iproute2, iptables, jq, netavark,
+# strace.
 set -eu
-count=${1:-50} plynet=$(realpath "${2:-target/release/plynet}")
-[ "${3:-}" = inside ] || exec unshare --mount --net --propagation private bash "$0" "$count" "$plynet" inside
+here=$(realpath "$0") plynet=$(realpath "${PLYNET:-target/release/plynet}")
+aardvark=${AARDVARK:-/usr/lib/podman/aardvark-dns}
+count=${COUNT:-50} growth=${GROWTH:-500} rounds=${ROUNDS:-5}
+if [ -z "${INSIDE:-}" ]; then
+    # What is started in here ends with it.
+    export INSIDE=1 PLYNET=$plynet JSON=${JSON:+$(realpath "$JSON")}
+    exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private bash "$here" "$@"
+fi
 mount -t tmpfs none /run
-mount -t tmpfs none /var/lib/cni 2>/dev/null || { mkdir -p /var/lib/cni; mount -t tmpfs none /var/lib/cni; }
+mkdir -p /var/lib/cni /run/netns /run/lock
+mount -t tmpfs none /var/lib/cni
 mount -t sysfs none /sys
-mkdir -p /run/netns /run/lock
 ip link set lo up
-export CNI_PATH=/usr/lib/cni CNI_IFNAME=eth0
-plynet="$plynet --root /run/root --run /run/plynet"
-$plynet network create bench --subnet 10.90.0.0/16 --dns=false >/dev/null
+missed=0
+ply() { "$plynet" --root /run/root --run /run/plynet "$@"; }
 
-plynet_up() { $plynet attach bench --netns "/run/netns/n$1" --name "n$1" -p "$((10000 + $1)):80" >/dev/null; }
-plynet_down() { $plynet detach bench --name "n$1"; }
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+# bar WORDS VALUE ge|le LIMIT
+bar() {
+    local verdict=held
+    awk "BEGIN { exit !($2 $([ "$3" = ge ] && echo '>=' || echo '<=') $4) }" || { verdict=MISSED missed=1; }
+    printf '  %-62s %8s  (%s %s: %s)\n' "$1" "$2" "$3" "$4" "$verdict"
+    record bar "$1" value "$2" limit "$4" verdict "$verdict"
+}
+record() { [ -z "${JSON:-}" ] || jq -cn '[$ARGS.positional | _nwise(2) | {(.[0]): (.[1] | tonumber? // .)}] | add' --args "$@" >>"$JSON"; }
+over() { awk "BEGIN { printf \"%.2f\", $1 / $2 }"; }
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+# Milliseconds: processor and clock, for each of the calls of $1 with the numbers $2 to $3.
+cost() {
+    local TIMEFORMAT='%U %S %R' spent
+    spent=$({ time for i in $(seq "$2" "$3"); do "$1" "$i" 2>>/run/complaints; done; } 2>&1)
+    awk -v n=$(($3 - $2 + 1)) '{ printf "%.2f %.2f", ($1 + $2) * 1000 / n, $3 * 1000 / n }' <<<"$spent"
+}
+
+# Programs that are executed by the function `$1 $2`, except for the shell and the $3 that the function itself calls.
+processes() {
+    strace -f -qq -e trace=execve -o /run/trace bash -c "$1 $2" >/dev/null 2>>/run/complaints
+    echo $(($(grep -c '= 0$' /run/trace) - 1 - $3))
+}
+
+# --- the three --------------------------------------------------------------------------------------------------------
+
+plynet_up() { ply attach bench --netns "/run/netns/n$1" --name "n$1" -p "$((10000 + $1)):80" >/dev/null; }
+plynet_down() { ply detach bench --name "n$1"; }
 
 netavark() {
     /usr/lib/podman/netavark --config /run/netavark --rootless=false --aardvark-binary=/bin/false "$1" "/run/netns/n$2" >/dev/null <<END
@@ -39,42 +79,162 @@ portmap() {
     printf '{"cniVersion":"1.0.0","name":"bench","type":"portmap","runtimeConfig":{"portMappings":[{"hostPort":%d,"containerPort":80,"protocol":"tcp"}]},"prevResult":%s}' \
         $((30000 + $1)) "$(cat "/run/result$1")"
 }
-cni_up() {
-    export CNI_CONTAINERID=n$1 CNI_NETNS=/run/netns/n$1 CNI_COMMAND=ADD
+cni() {
+    export CNI_PATH=/usr/lib/cni CNI_IFNAME=eth0 CNI_CONTAINERID=n$2 CNI_NETNS=/run/netns/n$2 CNI_COMMAND=$1
+    "cni_$1" "$2"
+    unset CNI_COMMAND
+}
+cni_ADD() {
     bridge | /usr/lib/cni/bridge >"/run/result$1"
     portmap "$1" | /usr/lib/cni/portmap >/dev/null
-    unset CNI_COMMAND
 }
-cni_down() {
-    export CNI_CONTAINERID=n$1 CNI_NETNS=/run/netns/n$1 CNI_COMMAND=DEL
+cni_DEL() {
     portmap "$1" | /usr/lib/cni/portmap >/dev/null
     bridge | /usr/lib/cni/bridge
-    unset CNI_COMMAND
+}
+cni_up() { cni ADD "$1"; }
+cni_down() { cni DEL "$1"; }
+export -f ply plynet_up netavark netavark_up bridge portmap cni cni_ADD cni_up
+export plynet
+
+namespaces() { for i in $(seq 0 "$1"); do [ -e "/run/netns/n$i" ] || ip netns add "n$i"; done; }
+
+# --- the parts --------------------------------------------------------------------------------------------------------
+
+attach() {
+    declare -A cpu wall
+    local tool up down started
+    ply network create bench --subnet 10.90.0.0/16 --dns=false >/dev/null
+    printf '\n%-10s %18s %18s %10s\n' "ms, $count" 'attach CPU  clock' 'detach CPU  clock' processes
+    for tool in plynet netavark cni; do
+        namespaces "$count"
+        "${tool}_up" 0 2>>/run/complaints
+        read -r "cpu[$tool]" "wall[$tool]" <<<"$(cost "${tool}_up" 1 "$count")"
+        read -r up down <<<"$(cost "${tool}_down" 1 "$count")"
+        "${tool}_down" 0 2>>/run/complaints
+        "${tool}_up" 0 2>>/run/complaints
+        # Of CNI: bridge, portmap, and our cat.
+        started=$(processes "${tool}_up" 1 "$([ "$tool" = cni ] && echo 3 || echo 1)")
+        "${tool}_down" 1 2>>/run/complaints
+        "${tool}_down" 0 2>>/run/complaints
+        printf '%-10s %10s %7s %10s %7s %10s\n' "$tool" "${cpu[$tool]}" "${wall[$tool]}" "$up" "$down" "$started"
+        record tool "$tool" containers "$count" attach_cpu_ms "${cpu[$tool]}" attach_ms "${wall[$tool]}" \
+            detach_cpu_ms "$up" detach_ms "$down" processes "$started"
+        ip -all netns delete
+    done
+    ply network rm bench >/dev/null
+    bar "attach, CPU: netavark / plynet" "$(over "${cpu[netavark]}" "${cpu[plynet]}")" ge 10
+    bar "attach, CPU: CNI / plynet" "$(over "${cpu[cni]}" "${cpu[plynet]}")" ge 15
+    bar "attach, clock: netavark / plynet" "$(over "${wall[netavark]}" "${wall[plynet]}")" ge 8
+    bar "attach, clock: CNI / plynet" "$(over "${wall[cni]}" "${wall[plynet]}")" ge 8
 }
 
-# Milliseconds: processor and clock, for each of N calls of $1 with the numbers $2 to $3.
-cost() {
-    local TIMEFORMAT='%U %S %R' spent
-    spent=$({ time for i in $(seq "$2" "$3"); do "$1" "$i" 2>>/run/complaints; done; } 2>&1)
-    awk -v n=$(($3 - $2 + 1)) '{ printf "%8.2f %8.2f", ($1 + $2) * 1000 / n, $3 * 1000 / n }' <<<"$spent"
+# A network with names and GROWTH containers; $grown are the figures of its first and last tenth.
+grow() {
+    [ -z "${grown:-}" ] || return 0
+    local tenth=$((growth / 10)) first last
+    ply network create bench --subnet 10.90.0.0/16 >/dev/null
+    namespaces $((growth + 1))
+    plynet_up 0
+    first=$(cost plynet_up 1 "$tenth")
+    cost plynet_up $((tenth + 1)) $((growth - tenth)) >/dev/null
+    last=$(cost plynet_up $((growth - tenth + 1)) "$growth")
+    grown="$first $last $(processes plynet_up $((growth + 1)) 1)"
 }
 
-tenth=$((count / 10 > 0 ? count / 10 : 1))
-printf '%-9s %17s %17s %17s %17s %10s\n' ms 'attach cpu  wall' 'first tenth' 'last tenth' 'detach cpu  wall' processes
-for tool in ${TOOLS:-plynet netavark cni}; do
-    for i in $(seq 0 "$count"); do ip netns add "n$i"; done
-    "${tool}_up" 0 2>>/run/complaints
-    first=$(cost "${tool}_up" 1 "$tenth")
-    middle=$(cost "${tool}_up" $((tenth + 1)) $((count - tenth)))
-    last=$(cost "${tool}_up" $((count - tenth + 1)) "$count")
-    down=$(cost "${tool}_down" 1 "$count")
-    "${tool}_down" 0 2>>/run/complaints
-    # What the shell itself starts counts for none of them: programs that are executed after the first.
-    export -f "${tool}_up" netavark bridge portmap; export plynet
-    strace -f -qq -e trace=execve -o /run/trace bash -c "${tool}_up 0" 2>>/run/complaints || true
-    processes=$(grep -c '= 0$' /run/trace || true)
-    "${tool}_down" 0 2>>/run/complaints
-    printf '%-9s %s %s %s %s %10s\n' "$tool" "$middle" "$first" "$last" "$down" "$processes"
-    for i in $(seq 0 "$count"); do ip netns del "n$i"; done
+growth() {
+    grow
+    local cpu wall last_cpu last_wall started
+    read -r cpu wall last_cpu last_wall started <<<"$grown"
+    printf '\n%-10s %18s\n' "ms, $growth" 'attach CPU  clock'
+    printf '%-10s %10s %7s\n' 'first 10%' "$cpu" "$wall" 'last 10%' "$last_cpu" "$last_wall"
+    record containers "$growth" first_cpu_ms "$cpu" first_ms "$wall" last_cpu_ms "$last_cpu" last_ms "$last_wall"
+    bar "attach, CPU: last tenth / first tenth" "$(over "$last_cpu" "$cpu")" le 1.5
+    bar "attach, clock: last tenth / first tenth" "$(over "$last_wall" "$wall")" le 1.5
+    bar "processes started by an attach on a network with names" "$started" le 0
+}
+
+# One round of questions from a container to port $1 of the process $2, each end on its own processor: answers a second,
+# and answers for each second that the server's processor worked, as with fast servers it is the client that is slow.
+asked() {
+    local before after
+    taskset -apc 0 "$2" >/dev/null
+    before=$(awk '{ print $14 + $15 }' "/proc/$2/stat")
+    ip netns exec n1 taskset -c 1 dnsperf -s 10.90.0.1 -p "$1" -d "$3" -c 4 -l 4 >/run/dnsperf 2>&1
+    after=$(awk '{ print $14 + $15 }' "/proc/$2/stat")
+    grep -q 'NOERROR.*(100.00%)' /run/dnsperf || { cat /run/dnsperf >&2; return 1; }
+    awk -v spent=$((after - before)) -v hertz="$(getconf CLK_TCK)" '
+        /Queries completed/ { all = $3 }
+        /Queries per second/ { printf "%d %d\n", $4, all * hertz / spent }' /run/dnsperf
+}
+
+names() {
+    grow
+    declare -A port pid rate work
+    local server round rss
+    mkdir -p /run/aardvark
+    # The gateway, then for each container: id, IPv4, IPv6, names.
+    { echo 10.90.0.1; ply --json ls | jq -r '.[] | "\(.name) \(.addresses[0].ip)  \(.name)"'; } >/run/aardvark/bench
+    seq -f 'n%.0f.bench.plynet A' 0 "$growth" | shuf --random-source=<(yes) >/run/questions-plynet
+    seq -f 'n%.0f.dns.podman A' 0 "$growth" | shuf --random-source=<(yes) >/run/questions-aardvark
+    "$aardvark" --config /run/aardvark -p 5353 run 2>/dev/null &
+    sleep 1
+    port=([plynet]=53 [aardvark]=5353)
+    pid=([plynet]=$(cat /run/plynet/dns/alive) [aardvark]=$(cat /run/aardvark/aardvark.pid))
+    for round in $(seq "$rounds"); do
+        for server in plynet aardvark; do
+            asked "${port[$server]}" "${pid[$server]}" "/run/questions-$server" >>"/run/rate-$server"
+        done
+    done
+    printf '\n%-10s %12s %12s %12s\n' names 'answers/s' 'per CPU s' 'RSS KiB'
+    for server in plynet aardvark; do
+        rate[$server]=$(cut -d' ' -f1 "/run/rate-$server" | median)
+        work[$server]=$(cut -d' ' -f2 "/run/rate-$server" | median)
+        rss=$(awk '/VmRSS/ { print $2 }' "/proc/${pid[$server]}/status")
+        printf '%-10s %12s %12s %12s\n' "$server" "${rate[$server]}" "${work[$server]}" "$rss"
+        record server "$server" names "$growth" answers_per_second "${rate[$server]}" \
+            answers_per_cpu_second "${work[$server]}" rss_kib "$rss"
+    done
+    kill "${pid[aardvark]}"
+    bar "answers a second: plynet / aardvark-dns" "$(over "${rate[plynet]}" "${rate[aardvark]}")" ge 2
+}
+
+# Gbit/s from the namespace $1 to $3, which is the address of $2; each end on its own processor.
+sent() {
+    ip netns exec "$2" taskset -c 0 iperf3 -s -1 >/dev/null &
+    until ip netns exec "$2" ss -Htln sport = 5201 | grep -q .; do sleep 0.05; done
+    ip netns exec "$1" taskset -c 1 iperf3 -c "$3" -t 3 -f m | awk '/receiver/ { print $7 / 1000 }'
+    wait
+}
+
+throughput() {
+    local round
+    for i in a b c d; do ip netns add "$i"; done
+    ply network create two --subnet 10.93.0.0/24 >/dev/null
+    ply attach two --netns /run/netns/a --name a >/dev/null
+    ply attach two --netns /run/netns/b --name b --ip 10.93.0.77 >/dev/null
+    ip link add eth0 netns c type veth peer name eth0 netns d
+    ip -n c address add 10.94.0.1/24 dev eth0
+    ip -n d address add 10.94.0.2/24 dev eth0
+    for i in c d; do ip -n "$i" link set eth0 up; done
+    for round in $(seq "$rounds"); do
+        sent a b 10.93.0.77 >>/run/sent-plynet
+        sent c d 10.94.0.2 >>/run/sent-bare
+    done
+    local over_bridge bare
+    over_bridge=$(median </run/sent-plynet) bare=$(median </run/sent-bare)
+    printf '\n%-10s %12s\n' TCP Gbit/s
+    printf '%-10s %12s\n' plynet "$over_bridge" 'bare pair' "$bare"
+    record plynet_gbit "$over_bridge" bare_gbit "$bare"
+    bar "TCP between containers: over plynet's bridge / over a bare pair" "$(over "$over_bridge" "$bare")" ge 0.8
+}
+
+[ $# -gt 0 ] || set -- attach growth names throughput
+for part in "$@"; do
+    case $part in
+    attach | growth | names | throughput) "$part" ;;
+    *) echo "no such part: $part" >&2 && exit 2 ;;
+    esac
 done
 [ ! -s /run/complaints ] || { echo "complaints:" >&2; sort /run/complaints | uniq -c | sort -rn | head -5 >&2; }
+exit "$missed"
