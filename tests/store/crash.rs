@@ -13,14 +13,14 @@ use crate::support::dice::Dice;
 /// Kills of a usual run, for each verb and driver.
 const KILLS: u32 = 6;
 
-fn kills() -> u32 {
+pub fn kills() -> u32 {
     let asked = std::env::var("PLYFS_KILLS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(KILLS)
 }
 
 impl Shop<'_> {
     /// Starts a call and kills it after a random part of the time that it usually takes; true when it was done by then.
-    fn killed(&self, dice: &mut Dice, usual: Duration, args: &[&str]) -> bool {
+    pub fn killed(&self, dice: &mut Dice, usual: Duration, args: &[&str]) -> bool {
         let mut command = Command::new(env!("CARGO_BIN_EXE_plyfs"));
         command.arg("--root").arg(self.root());
         command.args(["--progress", "none"]).args(args);
@@ -36,14 +36,14 @@ impl Shop<'_> {
     }
 
     /// How long a call takes.
-    fn time(&self, args: &[&str]) -> Duration {
+    pub fn time(&self, args: &[&str]) -> Duration {
         let start = Instant::now();
         self.ok(args);
         start.elapsed()
     }
 
     /// Whatever happened, the store is whole, and after gc there is nothing in it that nobody knows.
-    fn is_whole(&self) {
+    pub fn is_whole(&self) {
         let said = self.call(&["store", "check"]);
         assert_eq!((said.code, said.out.as_str()), (Some(0), ""), "{said:?}");
         self.ok(&["store", "gc"]);
@@ -68,7 +68,7 @@ impl Shop<'_> {
     }
 }
 
-fn both(name: &'static str, test: impl Fn(&Shop, &mut Dice, &str) + Sync) {
+pub fn both(name: &'static str, test: impl Fn(&Shop, &mut Dice, &str) + Sync) {
     for driver in ["overlay", "vfs"] {
         one(name, driver, false, |shop| {
             let mut dice = Dice::new(seed());

@@ -21,6 +21,7 @@ mod dedup;
 mod drivers;
 mod images;
 mod interop;
+mod killed_images;
 mod layers;
 mod options;
 mod progress;
