@@ -5,9 +5,10 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 use plyfs::layer::keys::Namespace;
-use plyfs::layer::layer::Layer;
+use plyfs::layer::layer::{Layer, Problem};
 use plyfs::overlay::options::{Options, UpperDirs, XattrMode};
 use plyfs::overlay::{MountError, Overlay};
 use plyfs::sys::errno::Errno;
@@ -192,6 +193,22 @@ impl Case {
     }
 }
 
+/// A client of an overlay on layers that another one has just let go. A test beside this one may be starting a program,
+/// which has the lock on the upper layer, too, between fork(2) and exec(2).
+fn mount_again(options: &Options) -> Client {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    loop {
+        match mount(options) {
+            Err(MountError::Layer(error))
+                if matches!(error.problem, Problem::InUse) && Instant::now() < give_up =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result.unwrap(),
+        }
+    }
+}
+
 /// A client of a new overlay.
 pub fn mount(options: &Options) -> Result<Client, MountError> {
     let marks_are_few = options.xattr != XattrMode::Trusted;
@@ -269,7 +286,7 @@ impl View {
     /// Ends the overlay and starts another over the same directories.
     pub fn remount(&mut self) {
         self.client = None;
-        self.client = Some(mount(&self.options).unwrap());
+        self.client = Some(mount_again(&self.options));
     }
 
     /// A path in the upper layer on disk.
@@ -327,7 +344,7 @@ impl View {
             if self.layers.writable && !self.options.read_only {
                 assert_work_clean(&self.layers.work);
             }
-            let fresh = mount(&self.options).unwrap();
+            let fresh = mount_again(&self.options);
             let difference = differences(&before, &fresh.tree(numbers));
             assert!(difference.is_empty(), "after a remount:{difference}");
         }
