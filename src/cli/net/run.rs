@@ -36,14 +36,7 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<u8, Failure> {
     let path = format!("/proc/{own}/fd/{}", netns.number());
     let name = args.name.unwrap_or_else(|| format!("run-{own}"));
     let intent = wished(Intent::new(&args.network, &name, path), args.wishes);
-    let asked = [
-        signal::SIGINT,
-        signal::SIGTERM,
-        signal::SIGHUP,
-        signal::SIGQUIT,
-    ];
-    let signals =
-        SignalSet::block(&asked).map_err(|errno| Failure::failed(format!("signals: {errno}")))?;
+    let signals = hold_signals()?;
     let reports = host.attach(std::slice::from_ref(&intent))?;
     let with_names = reports.iter().find(|one| !one.dns_servers.is_empty());
     let names = with_names.map(|one| Names {
@@ -58,19 +51,23 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// Runs a command right here; its exit code is ours.
-///
-/// # Errors
-/// One line and the code of its kind.
-pub fn enter(words: &[OsString]) -> Result<u8, Failure> {
+/// What asks to end is for the command: this process waits for it, and cleans up.
+fn hold_signals() -> Result<SignalSet, Failure> {
     let asked = [
         signal::SIGINT,
         signal::SIGTERM,
         signal::SIGHUP,
         signal::SIGQUIT,
     ];
-    let signals =
-        SignalSet::block(&asked).map_err(|errno| Failure::failed(format!("signals: {errno}")))?;
+    SignalSet::block(&asked).map_err(|errno| Failure::failed(format!("signals: {errno}")))
+}
+
+/// Runs a command right here; its exit code is ours.
+///
+/// # Errors
+/// One line and the code of its kind.
+pub fn enter(words: &[OsString]) -> Result<u8, Failure> {
+    let signals = hold_signals()?;
     let here = Netns::current().map_err(|errno| Error::kernel("network namespace", errno))?;
     command(words, &here, None, signals)
 }
