@@ -12,11 +12,22 @@ use super::book::{Book, Claiming, listing, remove};
 use super::error::{Error, OrAt, Result};
 use super::intent::{Attachment, Key};
 use super::network::{Network, Subnet};
-use super::port::PortMapping;
+use super::port::{PortMapping, Proto};
 use super::subnet;
 
 /// Every address of the host.
 const ANY: &str = "*";
+
+/// A port of the host that somebody has claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortClaim {
+    /// TCP or UDP.
+    pub proto: Proto,
+    /// The port.
+    pub port: u16,
+    /// The address of the host; none: all of them.
+    pub host_ip: Option<IpAddr>,
+}
 
 /// Why a claim was not made.
 #[derive(Debug)]
@@ -161,6 +172,40 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// All ports that are claimed. `about` is told each directory before it is read: who watches it misses nothing.
+    ///
+    /// # Errors
+    /// A directory that cannot be read.
+    pub fn claimed_ports(&self, mut about: impl FnMut(&Path)) -> Result<Vec<PortClaim>> {
+        let ports = self.layout.ports();
+        let mut found = Vec::new();
+        for name in listing(&ports)? {
+            let parsed = name
+                .split_once('-')
+                .and_then(|(proto, port)| Some((proto.parse().ok()?, port.parse().ok()?)));
+            let Some((proto, port)) = parsed else {
+                continue;
+            };
+            let dir = ports.join(&name);
+            about(&dir);
+            for address in listing(&dir)? {
+                let host_ip = match address.as_str() {
+                    ANY => None,
+                    text => match text.parse() {
+                        Ok(ip) => Some(ip),
+                        Err(_) => continue,
+                    },
+                };
+                found.push(PortClaim {
+                    proto,
+                    port,
+                    host_ip,
+                });
+            }
+        }
+        Ok(found)
     }
 
     fn port(&self, mapping: &PortMapping, host: u16) -> PathBuf {

@@ -25,6 +25,8 @@ pub struct Host {
     pub(super) netns_inode: u64,
     /// How to start who answers names; none: nobody is started.
     pub starter: Option<Starter>,
+    /// Somebody listens on claimed ports to show them to others, so whether they are free cannot be found out here.
+    pub signs: bool,
 }
 
 /// `host.json`: whose kernel objects the run directory is about.
@@ -56,6 +58,7 @@ impl Host {
             rtnl: open_rtnl()?,
             netns_inode,
             starter: None,
+            signs: false,
         };
         host.settle(&Identity {
             boot_id,

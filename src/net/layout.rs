@@ -16,6 +16,7 @@
 //!   port/<proto>-<port>/<address>      a claim: a symbolic link to `<network>/<id>@<if>`; `*` is every address
 //!   netns/<name>                       namespaces that plynet made
 //!   dns/                               the responder's own
+//!   resolver                           in a plain user's namespace: where loopback resolvers of the machine are
 //! ```
 //!
 //! Every file is written beside its place and renamed. The DNS responder reads `network.json` and `attach/*.json`, and
@@ -70,6 +71,12 @@ impl Layout {
     /// Held while chains of iptables are written.
     pub fn firewall_lock(&self) -> PathBuf {
         self.run.join("firewall.lock")
+    }
+
+    /// The address at which this host reaches resolvers that `/etc/resolv.conf` has at a loopback address, if that is
+    /// the loopback of another namespace.
+    pub fn resolver(&self) -> PathBuf {
+        self.run.join("resolver")
     }
 
     /// Which boot and namespace the run directory belongs to.

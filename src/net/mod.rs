@@ -20,7 +20,7 @@ mod attach;
 pub mod book;
 pub mod bridge;
 pub mod claims;
-mod decide;
+pub mod decide;
 pub mod derived;
 pub mod dns;
 pub mod endpoint;

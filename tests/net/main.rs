@@ -16,3 +16,4 @@ mod names;
 mod ports;
 mod rig;
 mod rootless;
+mod way_out;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -82,6 +82,10 @@ impl Container {
                     .peer_addr()
                     .map(|peer| peer.ip().to_canonical().to_string());
                 let _ = stream.write_all(format!("{name} {}", peer.unwrap_or_default()).as_bytes());
+                // What was asked must be read, or the end is a reset.
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = stream.set_read_timeout(Some(PATIENCE));
+                let _ = stream.read_to_end(&mut Vec::new());
             }
         });
     }
@@ -109,6 +113,8 @@ pub fn get(ip: &str, port: u16) -> Option<String> {
     let address = SocketAddr::new(ip.parse().unwrap(), port);
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Who forwards connections may do so only when something is said.
+    let _ = stream.write_all(b"?");
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     Some(text)

@@ -1,9 +1,9 @@
 //! A plain user: the same program, in namespaces of his own, on a machine whose network he may not touch.
 
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::rig::{Host, on_host, text};
@@ -14,6 +14,7 @@ const USER: u32 = 65534;
 /// A user with a home and the program.
 pub struct User {
     dir: PathBuf,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl User {
@@ -25,20 +26,49 @@ impl User {
             chown(dir.join(part), Some(USER), Some(USER)).unwrap();
         }
         fs::copy(crate::rig::program(), dir.join("plynet")).unwrap();
-        User { dir }
+        let environment = vec![
+            ("HOME".into(), dir.join("home")),
+            ("XDG_RUNTIME_DIR".into(), dir.join("run")),
+        ];
+        User { dir, environment }
     }
 
-    fn output(&self, args: &[&str]) -> Output {
+    /// A variable of his environment.
+    pub fn set(&mut self, variable: &str, value: &Path) {
+        self.environment.push((variable.into(), value.into()));
+    }
+
+    /// `plynet`, as he calls it.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.dir.join("plynet"));
         command
             .args(args)
             .uid(USER)
             .gid(USER)
             .current_dir(&self.dir);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
-            .env("HOME", self.dir.join("home"))
-            .env("XDG_RUNTIME_DIR", self.dir.join("run"));
-        command.output().unwrap()
+    }
+
+    pub fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Fails with this code; its line.
+    pub fn fails(&self, code: i32, args: &[&str]) -> String {
+        let out = self.output(args);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+        said
+    }
+
+    /// What runs of his, and knows where: the words of each command.
+    pub fn processes(&self) -> Vec<String> {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let words = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        let words = words.map(|words| text(&words).replace('\0', " "));
+        let dir = self.dir.to_string_lossy().into_owned();
+        words.filter(|words| words.contains(&dir)).collect()
     }
 
     pub fn ok(&self, args: &[&str]) -> String {
@@ -55,7 +85,7 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        self.output(&["halt"]);
+        let _ = self.command(&["halt"]).status();
     }
 }
 
@@ -104,6 +134,19 @@ fn a_plain_user_has_networks_of_his_own() {
         assert!(lines.len() == 5 && lines[4].starts_with("lo "), "{told}");
         // The host has seen nothing of it.
         host.is_clean();
+    });
+}
+
+#[test]
+fn the_demo_finds_a_place() {
+    on_host("the_demo_finds_a_place", |host| {
+        let mut user = User::new(host);
+        let closed = host.at("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+        user.set("TMPDIR", &closed);
+        let shown = user.ok(&["demo"]);
+        assert!(shown.contains("left behind: nothing"), "{shown}");
     });
 }
 

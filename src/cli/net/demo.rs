@@ -3,10 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::failure::Failure;
+use tempfile::TempDir;
+
+use crate::cli::failure::{Failure, reason};
 use crate::net::dns::client;
 use crate::net::dns::life::Starter;
 use crate::net::error::Error;
@@ -35,13 +37,31 @@ pub fn run() -> Result<u8, Failure> {
     } else {
         process::enter_own_network().map_err(|errno| Error::kernel(namespace, errno))?;
     }
-    let scratch = tempfile::tempdir()
-        .map_err(|error| Failure::failed(format!("scratch directory: {error}")))?;
+    let scratch = scratch()?;
     let outcome = show(scratch.path());
     scratch
         .close()
         .map_err(|error| Failure::failed(format!("scratch directory: {error}")))?;
     outcome.map(|()| 0)
+}
+
+/// A directory that is ours, at the first place that lets us have one: who changes to another user may have kept a
+/// TMPDIR that is not his.
+fn scratch() -> Result<TempDir, Failure> {
+    let usual = std::env::temp_dir();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let others = ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from);
+    let made = tempfile::tempdir_in(&usual);
+    let mut others = runtime.into_iter().chain(others);
+    made.or_else(|error| {
+        others
+            .find_map(|dir| tempfile::tempdir_in(dir).ok())
+            .ok_or(error)
+    })
+    .map_err(|error| {
+        let why = format!("{} (TMPDIR can name another)", reason(&error));
+        Failure::at("scratch directory in", &usual, why)
+    })
 }
 
 fn show(dir: &Path) -> Result<(), Failure> {

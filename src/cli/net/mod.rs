@@ -64,10 +64,12 @@ fn run(order: Order) -> Result<u8, Failure> {
         logging::start(Sink::Stderr, false);
     }
     let globals = order.globals;
-    match order.verb {
+    match &order.verb {
         Verb::Demo => return demo::run(),
         Verb::Halt => return rootless::halt(&globals),
-        _ => rootless::enter(&globals)?,
+        Verb::Attach(args) => rootless::enter(&globals, &args.wishes.ports)?,
+        Verb::Run(args) => rootless::enter(&globals, &args.wishes.ports)?,
+        _ => rootless::enter(&globals, &[])?,
     }
     match order.verb {
         Verb::Demo | Verb::Halt => Ok(0),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::args::Globals;
+use super::rootless;
 use crate::cli::failure::Failure;
 use crate::net::dns::life::Starter;
 use crate::net::host::Host;
@@ -18,6 +19,7 @@ impl Globals {
         host.starter = std::env::current_exe()
             .ok()
             .map(|program| Starter { program });
+        host.signs = rootless::shows_ports(&self.run_dir()?);
         Ok(host)
     }
 

@@ -114,7 +114,8 @@ impl Responder {
     pub fn new(layout: Layout) -> Result<Responder> {
         let alive = become_alive(&layout)?;
         let catalog = Catalog::open(layout.clone())?;
-        let server = Server::new(catalog, Resolv::new(resolv::PATH.into()))?;
+        let resolv = Resolv::new(resolv::PATH.into(), Some(layout.resolver()));
+        let server = Server::new(catalog, resolv)?;
         Ok(Responder {
             layout,
             alive,

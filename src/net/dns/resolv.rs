@@ -46,16 +46,19 @@ fn server(text: &str) -> Option<SocketAddr> {
 #[derive(Debug)]
 pub struct Resolv {
     path: PathBuf,
+    loopback: Option<PathBuf>,
     looked: Option<Instant>,
     changed: Option<SystemTime>,
     servers: Vec<SocketAddr>,
 }
 
 impl Resolv {
-    /// The file at `path`; it need not be there yet.
-    pub fn new(path: PathBuf) -> Resolv {
+    /// The file at `path`; it need not be there yet. If its loopback is not ours, the file `loopback` has the address
+    /// at which servers there are reached.
+    pub fn new(path: PathBuf, loopback: Option<PathBuf>) -> Resolv {
         Resolv {
             path,
+            loopback,
             looked: None,
             changed: None,
             servers: Vec::new(),
@@ -76,9 +79,29 @@ impl Resolv {
                 self.changed = changed;
                 self.servers =
                     fs::read_to_string(&self.path).map_or(Vec::new(), |text| parse(&text));
+                self.servers = self.reached(&self.servers);
             }
         }
         &self.servers
+    }
+
+    fn reached(&self, servers: &[SocketAddr]) -> Vec<SocketAddr> {
+        let text = self
+            .loopback
+            .as_ref()
+            .and_then(|path| fs::read_to_string(path).ok());
+        let Some(instead) = text.and_then(|text| text.trim().parse::<IpAddr>().ok()) else {
+            return servers.to_vec();
+        };
+        let reached = servers
+            .iter()
+            .map(|server| match server.ip().is_loopback() {
+                true => SocketAddr::new(instead, server.port()),
+                false => *server,
+            });
+        let mut reached: Vec<SocketAddr> = reached.collect();
+        reached.dedup();
+        reached
     }
 }
 
@@ -109,10 +132,32 @@ mod tests {
     }
 
     #[test]
+    fn a_loopback_that_is_not_ours_is_reached_elsewhere() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, instead) = (
+            place.path().join("resolv.conf"),
+            place.path().join("resolver"),
+        );
+        fs::write(
+            &path,
+            "nameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.1",
+        )
+        .unwrap();
+        let servers = || {
+            let mut resolv = Resolv::new(path.clone(), Some(instead.clone()));
+            resolv.servers(Instant::now()).to_vec()
+        };
+        assert_eq!(servers().len(), 3);
+        fs::write(&instead, "169.254.1.1\n").unwrap();
+        let wanted = ["169.254.1.1:53", "10.0.0.1:53"].map(|text| text.parse().unwrap());
+        assert_eq!(servers(), wanted);
+    }
+
+    #[test]
     fn a_changed_file_is_read_again() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("resolv.conf");
-        let mut resolv = Resolv::new(path.clone());
+        let mut resolv = Resolv::new(path.clone(), None);
         let now = Instant::now();
         assert!(resolv.servers(now).is_empty());
         fs::write(&path, "nameserver 10.0.0.1").unwrap();
