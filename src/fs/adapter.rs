@@ -1,7 +1,6 @@
 //! `impl fuser::Filesystem`: decode, call one verb of the [`Overlay`], reply. What may take long is done by the
 //! workers. A panic below is logged and answered with EIO; the mount lives on.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,11 +21,12 @@ use super::notify::Notify;
 use super::passthrough::{handle, is_passthrough};
 use super::pool::Pool;
 use super::reply::{empty, run, written, xattr};
-use super::server::{Server, UNOPENED, file, file_with, node};
+use super::server::{BUFFER, Server, UNOPENED, file, file_with, node};
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
+use crate::overlay::node::handle::room;
 use crate::overlay::view::io::Seek;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::Errno;
@@ -38,11 +38,6 @@ const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
-
-thread_local! {
-    /// The buffer of this thread's reads.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 const ACCESS_ACL: &str = "system.posix_acl_access";
 
@@ -185,7 +180,11 @@ impl Filesystem for Adapter {
                 let file = fh.map(|fh| file(ino, fh));
                 fs.overlay.setattr(node(ino), set, file)
             };
-            fs.attr(run(set), reply);
+            let result = run(set);
+            if size.is_some() {
+                fs.passthrough.changed(node(ino));
+            }
+            fs.attr(result, reply);
         });
     }
 
@@ -343,15 +342,8 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         BUFFER.with_borrow_mut(|buffer| {
-            let size = size as usize;
-            if buffer.len() < size {
-                buffer.resize(size, 0);
-            }
-            match run(|| {
-                self.fs
-                    .overlay
-                    .read(file(ino, fh), &mut buffer[..size], offset)
-            }) {
+            let buffer = room(buffer, size as usize);
+            match run(|| self.fs.overlay.read(file(ino, fh), buffer, offset)) {
                 Ok(len) => reply.data(&buffer[..len]),
                 Err(errno) => reply.error(convert::errno(errno)),
             }

@@ -25,4 +25,14 @@ impl Notify {
             log::debug!("cannot make the kernel forget attributes: {error}");
         }
     }
+
+    /// Gives the kernel all data of a file, so that it need not ask for it. This takes page locks: nobody may be
+    /// reading or writing the file, or who answers him might wait for himself.
+    pub fn fill(&self, ino: INodeNo, data: &[u8]) {
+        if let Some(notifier) = self.0.get()
+            && let Err(error) = notifier.store(ino, 0, data)
+        {
+            log::debug!("cannot fill the kernel's cache: {error}");
+        }
+    }
 }

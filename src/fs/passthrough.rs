@@ -1,11 +1,15 @@
-//! Which opens the kernel serves from the layer's file by itself (FUSE passthrough), and the rule that
-//! one inode has one I/O mode at a time.
+//! How opens are served: which of them the kernel serves from the layer's file by itself (FUSE passthrough), which
+//! bring a small file's data along, and the rule that one inode has one I/O mode at a time.
 //!
 //! The kernel keeps one backing file per inode while any passthrough open lives, opens it again with the
 //! flags of each further open, and refuses an open of the other mode. So whichever mode the first open gets is that of
 //! all others until the last one is closed. A lower file of a writable mount is passed through only with
 //! `lower_passthrough=on`: once it is copied up, opens want the upper file, and get it under another id, as another
 //! inode of the kernel's ([`Mode::Elsewhere`]); so no write is ever passed to a lower file (overlay-semantics 22.8).
+//!
+//! Data is brought along only by an open beside which nothing is open, and under the lock of its shard. Whoever changes
+//! data takes that lock after the change and before he answers: by then old data is in the kernel's cache, which the
+//! answer makes it drop, or will not get there any more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +25,8 @@ use crate::sys::errno::Errno;
 
 /// Smaller upper files that are only read are cheaper in the page cache than with a backing file to register.
 const WORTHWHILE_BYTES: u64 = 128 * 1024;
-/// Rank of the lock of a shard: held across the one ioctl that registers a file, with no other lock.
+/// Rank of the lock of a shard: held across the one ioctl that registers a file, or the reading of a small one and
+/// giving it to the kernel; no other lock is taken meanwhile.
 const RANK: u8 = 9;
 const SHARDS: usize = 16;
 const SET_ID_BITS: u32 = 0o6000;
@@ -86,17 +91,17 @@ impl Passthrough {
         &self.shards[node.0 as usize % SHARDS]
     }
 
-    /// Decides the mode of an open and counts it. `register` hands the file to the kernel.
+    /// Decides the mode of an open and counts it. `register` hands the file to the kernel; `fill` may give its data to
+    /// the kernel's cache: it is called when no other open of the file lives.
     pub fn open(
         &self,
         node: NodeId,
         opened: &Opened,
         write: bool,
         register: impl FnOnce() -> std::io::Result<BackingId>,
+        fill: impl FnOnce(),
     ) -> Mode {
-        if !self.enabled.load(Ordering::Relaxed) {
-            return Mode::Cached { keep: true };
-        }
+        let enabled = self.enabled.load(Ordering::Relaxed);
         let mut shard = self.shard(node).lock();
         let state = shard.entry(node).or_default();
         if state.backing.is_some() && state.lower && !opened.backing.lower {
@@ -104,7 +109,7 @@ impl Passthrough {
         }
         let backing = match &state.backing {
             Some(backing) => Some(backing.clone()),
-            None if state.cached == 0 && self.is_worthwhile(opened, write) => {
+            None if enabled && state.cached == 0 && self.is_worthwhile(opened, write) => {
                 self.register(register)
             }
             None => None,
@@ -120,8 +125,11 @@ impl Passthrough {
                 Mode::Passthrough(backing)
             }
             None => {
-                state.cached += 1;
                 let keep = !std::mem::take(&mut state.stale);
+                if keep && state.cached == 0 {
+                    fill();
+                }
+                state.cached += 1;
                 Mode::Cached { keep }
             }
         }
@@ -157,6 +165,11 @@ impl Passthrough {
                 None
             }
         }
+    }
+
+    /// To be called after a change of data by somebody who may not have the file open, before he answers.
+    pub fn changed(&self, node: NodeId) {
+        drop(self.shard(node).lock());
     }
 
     /// Counts a close. `passthrough`: the mode that [`Passthrough::open`] gave.

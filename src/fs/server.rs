@@ -1,5 +1,6 @@
 //! [`Server`]: what all requests share, and the answers that take more than one line.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -30,6 +31,15 @@ use crate::sys::stat::FileType;
 const FOREVER: Duration = Duration::from_secs(1 << 32);
 /// Nothing is reused while the kernel knows it, so generations tell nothing.
 const GENERATION: Generation = Generation(0);
+
+/// Files up to this size come with their first open. Who does not read them has waited for two copies of so much,
+/// which takes no longer than the request that is spared who does.
+const SMALL_BYTES: u64 = 64 * 1024;
+
+thread_local! {
+    /// The buffer of this thread's reads.
+    pub static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What all requests share.
 #[derive(Debug)]
@@ -145,7 +155,16 @@ impl Server {
         }
         let write = OpenMode::from_raw(flags.0).write;
         let register = || reply.open_backing(&*opened.backing.file);
-        let mode = self.passthrough.open(node(ino), &opened, write, register);
+        let fill = || {
+            BUFFER.with_borrow_mut(|buffer| {
+                if let Some(data) = opened.first_data(buffer, SMALL_BYTES) {
+                    self.notify.fill(ino, data);
+                }
+            });
+        };
+        let mode = self
+            .passthrough
+            .open(node(ino), &opened, write, register, fill);
         let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));
         match mode {
             Mode::Cached { .. } => reply.opened(fh, flags),
@@ -193,7 +212,9 @@ impl Server {
         };
         let write = OpenMode::from_raw(flags).write;
         let register = || reply.open_backing(&*opened.backing.file);
-        let mode = self.passthrough.open(entry.id, &opened, write, register);
+        let mode = self
+            .passthrough
+            .open(entry.id, &opened, write, register, || {});
         let attr = convert::entry_attr(entry.id, &entry.attr);
         let ttl = self.attr_ttl(&entry.attr);
         let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));

@@ -10,6 +10,7 @@ mod crash;
 mod create;
 mod data_only;
 mod filesystems;
+mod firstopen;
 mod flags;
 mod identity;
 mod idle;

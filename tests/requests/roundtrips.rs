@@ -51,9 +51,8 @@ const ROWS: &[Row] = &[
     row(
         "read of a small lower file, first",
         |m| read(m, "d/f"),
-        "OPEN READ FLUSH (RELEASE)",
+        "OPEN FLUSH (RELEASE)",
     ),
-    row("read, second", |m| read(m, "d/f"), "OPEN GETATTR (RELEASE)"),
     row("read, again", |m| read(m, "d/f"), "OPEN (RELEASE)"),
     row(
         "list, first",

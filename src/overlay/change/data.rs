@@ -138,7 +138,7 @@ impl Overlay {
         stat: Stat,
     ) -> Opened {
         let handle = self.handles.insert(FileHandle {
-            node,
+            node: node.clone(),
             running,
             mode,
             backing: RwLock::new(backing.clone()),
@@ -148,6 +148,7 @@ impl Overlay {
             backing,
             stat,
             modified: false,
+            node,
         }
     }
 

@@ -44,6 +44,35 @@ pub struct Opened {
     pub stat: Stat,
     /// Opening changed the file's times.
     pub modified: bool,
+    /// The node.
+    pub(in crate::overlay) node: Arc<Node>,
+}
+
+impl Opened {
+    /// All data of a lower file of at most `max` bytes, the first time that somebody asks, to fill a cache with before
+    /// it is read. Takes no lock, and gives nothing once the file is copied up.
+    ///
+    /// `None` for an upper file, whose access time would tell of it, and for a metacopy, whose data may have another
+    /// size.
+    pub fn first_data<'b>(&self, buffer: &'b mut Vec<u8>, max: u64) -> Option<&'b [u8]> {
+        let (node, size) = (&self.node, self.stat.size);
+        let untouched = !node.has_upper_data() && !node.is_metacopy();
+        if size == 0 || size > max || !untouched || !node.hand_over() {
+            return None;
+        }
+        let data = room(buffer, size as usize);
+        // One that was cut behind our back is short: whoever reads will see.
+        let whole = self.backing.file.read_at(data, 0).ok()? == data.len();
+        whole.then_some(data)
+    }
+}
+
+/// The first bytes of a buffer that is used again and again.
+pub fn room(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    &mut buffer[..len]
 }
 
 /// The layer file behind an open file.

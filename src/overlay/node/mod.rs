@@ -125,6 +125,8 @@ pub struct Node {
     cut_off: AtomicBool,
     /// Monotonic: an upper directory with entries that have an origin.
     impure: AtomicBool,
+    /// Monotonic: all data of the lower file was handed to whoever caches it.
+    handed_over: AtomicBool,
     place: RwLock<Place, { rank::PLACE }>,
     /// Serialises copy-up of this node.
     pub copyup: Mutex<(), { rank::COPYUP }>,
@@ -209,6 +211,7 @@ impl Node {
             own_data: AtomicBool::new(!metacopy),
             cut_off: AtomicBool::new(false),
             impure: AtomicBool::new(new.impure),
+            handed_over: AtomicBool::new(false),
             place: RwLock::new(new.place),
             copyup: Mutex::default(),
             protection: Mutex::default(),
@@ -344,6 +347,11 @@ impl Node {
     /// Notes that the mark was set.
     pub fn set_impure(&self) {
         self.impure.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that all data was handed over. False when it was before.
+    pub(super) fn hand_over(&self) -> bool {
+        !self.handed_over.swap(true, Ordering::Relaxed)
     }
 
     /// The protection as far as it is known.
