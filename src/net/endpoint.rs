@@ -4,7 +4,7 @@
 use super::bridge::{LINK_GROUP, is_ours, remove_link};
 use super::error::{Error, Result};
 use super::intent::Attachment;
-use super::network::Network;
+use super::network::{Network, NetworkRoute};
 use crate::sys::errno::Errno;
 use crate::sys::netns::{Netns, set_sysctl};
 use crate::sys::rtnl::{Changes, Route, Rtnl, Veth};
@@ -123,8 +123,12 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
     changes.up(link.index);
     if !network.internal && !attachment.no_route {
         for address in &attachment.addresses {
-            changes.default_route(address.gateway, link.index);
+            changes.default_route(address.gateway, link.index, network.metric);
         }
+    }
+    for route in &network.routes {
+        let to = (route.to.network(), route.to.prefix_len());
+        changes.route(to, route.gateway, link.index, route.metric);
     }
     rtnl.apply(&changes).map_err(failed)
 }
@@ -154,5 +158,12 @@ pub fn missing(network: &Network, attachment: &Attachment) -> Result<Option<Stri
             return Ok(Some(format!("the route by {} is gone", address.gateway)));
         }
     }
-    Ok(None)
+    let is_there = |wanted: &NetworkRoute| {
+        let prefix = wanted.to.prefix_len();
+        let same = |route: &Route| (route.prefix, route.gateway) == (prefix, wanted.gateway);
+        let mut there = routes.iter().filter(|route| same(route));
+        there.any(|route| route.to == wanted.to.network())
+    };
+    let gone = network.routes.iter().find(|route| !is_there(route));
+    Ok(gone.map(|route| format!("the route to {} is gone", route.to)))
 }

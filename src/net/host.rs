@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::attach::open_rtnl;
 use super::book::{self, Book};
-use super::dns::life::Starter;
+use super::dns::life::{self, Starter};
 use super::error::{Error, OrAt, Result};
 use super::firewall::Wanted;
+use super::intent::Attachment;
 use super::layout::Layout;
 use super::network::Firewall;
 use crate::sys::netns::Netns;
@@ -67,7 +68,7 @@ impl Host {
         Ok(host)
     }
 
-    /// Forgets what an earlier boot left, of which the kernel knows nothing.
+    /// Forgets what an earlier boot, or a namespace without containers, left, of which the kernel knows nothing.
     fn settle(&self, now: &Identity) -> Result<()> {
         let path = self.book.layout.host();
         let known: Option<Identity> = book::read(&path)?;
@@ -75,7 +76,7 @@ impl Host {
             Some(known) if known == *now => return Ok(()),
             Some(known) if known.boot_id == now.boot_id => {
                 let mut live = self.book.live()?;
-                live.retain(|network| self.is_used(network).unwrap_or(true));
+                live.retain(|network| self.has_living(network).unwrap_or(true));
                 if !live.is_empty() {
                     let run = self.book.layout.run().display();
                     return Err(Error::conflict(format!(
@@ -84,17 +85,32 @@ impl Host {
                         live.join(", ")
                     )));
                 }
+                life::end(&self.book.layout)?;
+                self.forget_all()?;
             }
-            Some(_) => {
-                let _claiming = self.book.claim()?;
-                for dir in [self.book.layout.live(), self.book.layout.ports()] {
-                    fs::remove_dir_all(&dir).or_at("directory", &dir)?;
-                    fs::create_dir_all(&dir).or_at("directory", &dir)?;
-                }
-            }
+            Some(_) => self.forget_all()?,
             None => {}
         }
         book::write(&path, now, false)
+    }
+
+    /// Forgets attachments and claims, of which this kernel or this namespace knows nothing.
+    fn forget_all(&self) -> Result<()> {
+        let _claiming = self.book.claim()?;
+        for dir in [self.book.layout.live(), self.book.layout.ports()] {
+            fs::remove_dir_all(&dir).or_at("directory", &dir)?;
+            fs::create_dir_all(&dir).or_at("directory", &dir)?;
+        }
+        Ok(())
+    }
+
+    /// Is there a container on the network whose namespace is still that one? Asked of networks of another host.
+    fn has_living(&self, network: &str) -> Result<bool> {
+        let lives = |one: &Attachment| {
+            let inode = Netns::open(&one.netns).and_then(|netns| netns.inode());
+            inode == Ok(one.netns_inode)
+        };
+        Ok(self.book.attachments(network)?.iter().any(lives))
     }
 
     /// All elements that should be in the kernel: of networks that are there, and of attachments that are done.

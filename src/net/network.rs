@@ -37,6 +37,19 @@ pub struct Subnet {
     pub lease_range: Option<(IpAddr, IpAddr)>,
 }
 
+/// A route that containers of a network have, besides the one out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRoute {
+    /// Where it leads.
+    pub to: IpNet,
+    /// By whom; none: whoever has an address there is on the network itself.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+    /// Its metric; none: the kernel's default.
+    #[serde(default)]
+    pub metric: Option<u32>,
+}
+
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
@@ -61,6 +74,12 @@ pub struct Network {
     /// Where unknown names are asked for; none: the host's own resolvers.
     #[serde(default)]
     pub dns_servers: Vec<IpAddr>,
+    /// Routes besides the one out.
+    #[serde(default)]
+    pub routes: Vec<NetworkRoute>,
+    /// The metric of the route out; none: the kernel's default.
+    #[serde(default)]
+    pub metric: Option<u32>,
     /// Who translates and filters.
     #[serde(default)]
     pub firewall: Firewall,

@@ -44,6 +44,8 @@ impl Host {
         let subnets = subnets(spec, used)?;
         check_mtu(spec, &subnets)?;
         let network = Network {
+            routes: Vec::new(),
+            metric: None,
             name: spec.name.clone(),
             bridge: self.bridge(spec, &others)?,
             subnets,

@@ -40,7 +40,9 @@ const IFA_F_NODAD: u32 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_TABLE: u16 = 15;
+const RT_SCOPE_LINK: u8 = 253;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
@@ -241,12 +243,42 @@ impl Changes {
     }
 
     /// A route to everywhere.
-    pub fn default_route(&mut self, gateway: IpAddr, link: u32) {
+    pub fn default_route(&mut self, gateway: IpAddr, link: u32, metric: Option<u32>) {
+        let everywhere = match gateway {
+            IpAddr::V4(_) => IpAddr::from([0; 4]),
+            IpAddr::V6(_) => IpAddr::from([0; 16]),
+        };
+        self.route((everywhere, 0), Some(gateway), link, metric);
+    }
+
+    /// A route to all addresses that begin as `to` does; without a gateway, they are on the link.
+    pub fn route(
+        &mut self,
+        to: (IpAddr, u8),
+        gateway: Option<IpAddr>,
+        link: u32,
+        metric: Option<u32>,
+    ) {
+        let (prefix, length) = to;
+        let scope = match (gateway, prefix) {
+            (None, IpAddr::V4(_)) => RT_SCOPE_LINK,
+            _ => 0,
+        };
         let mut header = [0; ROUTE_HEADER_BYTES];
-        header[0] = family(gateway);
-        header[4..8].copy_from_slice(&[RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST]);
+        header[0] = family(prefix);
+        header[1] = length;
+        header[4..8].copy_from_slice(&[RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST]);
         let m = self.0.begin(RTM_NEWROUTE, NEW, &header);
-        m.put(RTA_GATEWAY, &octets(gateway)).put_u32(RTA_OIF, link);
+        if length > 0 {
+            m.put(RTA_DST, &octets(prefix));
+        }
+        if let Some(gateway) = gateway {
+            m.put(RTA_GATEWAY, &octets(gateway));
+        }
+        if let Some(metric) = metric {
+            m.put_u32(RTA_PRIORITY, metric);
+        }
+        m.put_u32(RTA_OIF, link);
     }
 }
 

@@ -162,3 +162,68 @@ fn update_changes_who_is_asked_outside() {
         netavark.ok(&["teardown", "/run/netns/web"], &request());
     });
 }
+
+#[test]
+fn routes_of_a_network() {
+    Netavark::on_host("routes_of_a_network", |netavark| {
+        run("ip", &["netns", "add", "web"]);
+        let mut asked = request();
+        asked["network_info"][0]["routes"] = json!([
+            { "destination": "10.99.0.0/16", "gateway": "10.73.0.7" },
+            { "destination": "10.98.0.0/16", "gateway": "10.73.0.8", "metric": 7 },
+        ]);
+        asked["network_info"][0]["options"] = json!({ "metric": "200" });
+        netavark.ok(&["setup", "/run/netns/web"], &asked);
+        let routes = run("ip", &["-n", "web", "route"]);
+        for route in [
+            "default via 10.73.0.1 dev eth0 proto static metric 200",
+            "10.99.0.0/16 via 10.73.0.7 dev eth0 proto static",
+            "10.98.0.0/16 via 10.73.0.8 dev eth0 proto static metric 7",
+        ] {
+            assert!(routes.contains(route), "{route}: {routes}");
+        }
+        netavark.ok(&["teardown", "/run/netns/web"], &asked);
+        asked["network_info"][0]["options"] = json!({ "no_default_route": "true" });
+        asked["networks"].as_array_mut().unwrap().truncate(1);
+        netavark.ok(&["setup", "/run/netns/web"], &asked);
+        let routes = run("ip", &["-n", "web", "route"]);
+        assert!(
+            !routes.contains("default") && routes.contains("10.99.0.0/16"),
+            "{routes}"
+        );
+        netavark.ok(&["teardown", "/run/netns/web"], &asked);
+    });
+}
+
+/// Books of a host that is gone, with containers that are gone, are in nobody's way; those of living ones are.
+#[test]
+fn another_host_in_the_same_directory() {
+    Netavark::on_host("another_host_in_the_same_directory", |netavark| {
+        run("ip", &["netns", "add", "web"]);
+        run("ip", &["netns", "add", "host"]);
+        netavark.ok(&["setup", "/run/netns/web"], &request());
+        let elsewhere = plyfs::sys::netns::Netns::open("/run/netns/host".as_ref()).unwrap();
+        let setup = || {
+            elsewhere
+                .within(|| netavark.call(&["setup", "/run/netns/new"], &request()))
+                .unwrap()
+        };
+        run("ip", &["netns", "add", "new"]);
+        let (said, code) = setup();
+        assert!(
+            code == 4
+                && said["error"]
+                    .as_str()
+                    .unwrap()
+                    .contains("another network namespace"),
+            "{said}"
+        );
+        run("ip", &["netns", "del", "web"]);
+        let (said, code) = setup();
+        assert_eq!(code, 0, "{said}");
+        let (said, code) = elsewhere
+            .within(|| netavark.call(&["teardown", "/run/netns/new"], &request()))
+            .unwrap();
+        assert_eq!(code, 0, "{said}");
+    });
+}

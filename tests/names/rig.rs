@@ -90,6 +90,8 @@ impl Host {
             }
         };
         let network = Network {
+            routes: Vec::new(),
+            metric: None,
             name: name.into(),
             subnets: ranges.iter().map(subnet).collect(),
             bridge: bridge.clone(),

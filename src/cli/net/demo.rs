@@ -181,7 +181,7 @@ fn dress(rtnl: &Rtnl, link: &str, ip: Ipv4Addr, gateway: Option<Ipv4Addr>) -> Re
     changes.address(index, ip.into(), 24);
     changes.up(index);
     if let Some(gateway) = gateway {
-        changes.default_route(gateway.into(), index);
+        changes.default_route(gateway.into(), index, None);
     }
     rtnl.apply(&changes)
 }

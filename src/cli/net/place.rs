@@ -6,7 +6,9 @@ use super::args::Globals;
 use super::rootless;
 use crate::cli::failure::Failure;
 use crate::net::dns::life::Starter;
+use crate::net::error::Error;
 use crate::net::host::Host;
+use crate::sys::netns::Netns;
 use crate::sys::process;
 
 impl Globals {
@@ -51,10 +53,20 @@ impl Globals {
         if is_system() {
             return Ok("/run/plynet".into());
         }
-        match env_dir("XDG_RUNTIME_DIR") {
-            Some(dir) => Ok(dir.join("plynet")),
-            None => Ok(self.root_dir()?.join("run")),
+        let dir = match env_dir("XDG_RUNTIME_DIR") {
+            Some(dir) => dir.join("plynet"),
+            None => self.root_dir()?.join("run"),
+        };
+        let elsewhere = rootless::is_inside() && process::in_user_namespace();
+        if !elsewhere || rootless::is_of(&dir) {
+            return Ok(dir);
         }
+        // Somebody else's namespace, such as that of podman's networks: this user may have his own besides it.
+        let inode = Netns::current().and_then(|netns| netns.inode());
+        let inode = inode.map_err(|errno| Error::kernel("network namespace", errno))?;
+        let mut name = dir.into_os_string();
+        name.push(format!("-{inode}"));
+        Ok(name.into())
     }
 }
 

@@ -98,6 +98,25 @@ pub fn alive(layout: &Layout) -> Result<Option<u32>> {
     Ok(Some(text.trim().parse().unwrap_or(0)))
 }
 
+/// Ends the living responder, such as one in a namespace that this directory is not about any more.
+///
+/// # Errors
+/// When its lock cannot be looked at, or it is somebody else's process.
+pub fn end(layout: &Layout) -> Result<()> {
+    for n in 0..LOCK_TRIES {
+        match alive(layout)? {
+            // Not its number yet.
+            Some(0) => {}
+            Some(pid) if n == 0 => process::send_signal(pid, process::signal::SIGTERM)
+                .map_err(|errno| Error::kernel(format!("ending DNS responder {pid}"), errno))?,
+            Some(_) => {}
+            None => break,
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Ok(())
+}
+
 /// A responder that is not serving yet.
 #[derive(Debug)]
 pub struct Responder {

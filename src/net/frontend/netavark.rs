@@ -4,18 +4,21 @@
 //! the first network with a way out has the default route and the published ports.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{bridge_name, container_name, usable_aliases};
+use super::{container_name, usable_aliases};
 use crate::net::dns::zone::PODMAN_DOMAIN;
 use crate::net::error::{Error, Result};
 use crate::net::intent::{DEFAULT_INTERFACE, Intent, Key, Report};
-use crate::net::network::{Firewall, Network, Subnet};
+use crate::net::network::{Firewall, Network};
 use crate::net::port::{PortMapping, Proto};
+
+mod info;
+
+use info::Info;
 
 /// The version of the protocol that is spoken, for those who look.
 pub const VERSION: &str = "1.4.0";
@@ -61,43 +64,6 @@ struct Wish {
     aliases: Option<Vec<String>>,
     #[serde(default)]
     interface_name: Option<String>,
-}
-
-/// A network, as podman keeps it.
-#[derive(Debug, Deserialize)]
-struct Info {
-    name: String,
-    #[serde(default)]
-    driver: Option<String>,
-    #[serde(default)]
-    network_interface: Option<String>,
-    #[serde(default)]
-    subnets: Option<Vec<InfoSubnet>>,
-    #[serde(default)]
-    internal: bool,
-    #[serde(default)]
-    dns_enabled: bool,
-    #[serde(default)]
-    network_dns_servers: Option<Vec<IpAddr>>,
-    #[serde(default)]
-    options: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct InfoSubnet {
-    subnet: IpNet,
-    #[serde(default)]
-    gateway: Option<IpAddr>,
-    #[serde(default)]
-    lease_range: Option<LeaseRange>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LeaseRange {
-    #[serde(default)]
-    start_ip: Option<IpAddr>,
-    #[serde(default)]
-    end_ip: Option<IpAddr>,
 }
 
 /// Something with a name.
@@ -173,19 +139,18 @@ impl Request {
         };
         let mut wishes: Vec<_> = self.networks.iter().collect();
         wishes.sort_by_key(|(_, wish)| wish.interface_name.clone());
-        let mut has_route = false;
+        let (mut has_route, mut has_ports) = (false, false);
         for (name, wish) in wishes {
             let missing = || Error::usage(format!("network {name}: network_info does not have it"));
-            let network = self
-                .network_info
-                .get(name)
-                .ok_or_else(missing)?
-                .network(firewall)?;
-            let way_out = !network.internal && !has_route;
+            let info = self.network_info.get(name).ok_or_else(missing)?;
+            let network = info.network(firewall)?;
+            let publishes = !network.internal && !has_ports;
+            has_ports |= publishes;
+            let way_out = !network.internal && !has_route && !info.is_set("no_default_route");
             has_route |= way_out;
             let mut intent = self.intent(&network, wish, netns)?;
             intent.no_route = !way_out;
-            if way_out {
+            if publishes {
                 intent.ports = self.ports()?;
             }
             plan.networks.push(network);
@@ -261,62 +226,6 @@ impl Request {
             }
         }
         Ok(ports)
-    }
-}
-
-impl Info {
-    fn network(&self, firewall: Firewall) -> Result<Network> {
-        let bad = |why: String| Error::usage(format!("network {}: {why}", self.name));
-        match self.driver.as_deref() {
-            None | Some("" | "bridge") => {}
-            Some(other) => return Err(bad(format!("driver {other}: only bridge is known"))),
-        }
-        let option = |name: &str| self.options.as_ref().and_then(|options| options.get(name));
-        let mtu = option("mtu").filter(|mtu| mtu.as_str() != "0");
-        let mtu = mtu.map(|mtu| {
-            mtu.parse()
-                .map_err(|_| bad(format!("mtu {mtu}: no number")))
-        });
-        let subnets = self.subnets.iter().flatten().map(InfoSubnet::subnet);
-        let subnets: Vec<Subnet> = subnets.collect::<Result<_>>()?;
-        if subnets.is_empty() {
-            return Err(bad("it has no subnet".to_string()));
-        }
-        let interface = self
-            .network_interface
-            .clone()
-            .filter(|name| !name.is_empty());
-        Ok(Network {
-            name: self.name.clone(),
-            bridge: interface.unwrap_or_else(|| bridge_name(&self.name)),
-            subnets,
-            internal: self.internal,
-            isolate: option("isolate").is_none_or(|isolate| isolate != "false"),
-            mtu: mtu.transpose()?,
-            dns: self.dns_enabled,
-            dns_servers: self.network_dns_servers.clone().unwrap_or_default(),
-            firewall,
-            labels: BTreeMap::new(),
-        })
-    }
-}
-
-impl InfoSubnet {
-    fn subnet(&self) -> Result<Subnet> {
-        let range = self.subnet.trunc();
-        let first = match range.network() {
-            IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(u32::from(ip).saturating_add(1))),
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(u128::from(ip).saturating_add(1))),
-        };
-        let lease = self
-            .lease_range
-            .as_ref()
-            .and_then(|lease| Some((lease.start_ip?, lease.end_ip?)));
-        Ok(Subnet {
-            range,
-            gateway: self.gateway.unwrap_or(first),
-            lease_range: lease,
-        })
     }
 }
 
@@ -425,6 +334,48 @@ mod tests {
         assert_eq!(inner.subnets[0].gateway.to_string(), "10.89.0.1");
         assert!(inner.subnets[0].lease_range.is_some());
         assert_eq!(request.keys().len(), 2);
+    }
+
+    #[test]
+    fn routes_are_as_podman_keeps_them() {
+        let text = |more: &str| {
+            format!(
+                r#"{{"container_id":"abc","networks":{{"n":{{"static_ips":["10.0.0.2"]}}}},
+                "port_mappings":[{{"host_port":80,"container_port":80}}],
+                "network_info":{{"n":{{"name":"n","subnets":[{{"subnet":"10.0.0.0/24"}}],{more}}}}}}}"#
+            )
+        };
+        let plan = |more: &str| {
+            Request::parse(&text(more))
+                .unwrap()
+                .plan("/x".as_ref(), Firewall::None)
+        };
+        let with = plan(
+            r#""routes":[{"destination":"10.1.0.0/16","gateway":"10.0.0.9","metric":5}],
+            "options":{"metric":"200","mtu":"0"}"#,
+        );
+        let with = with.unwrap();
+        let route = with.networks[0].routes[0];
+        assert_eq!(route.to.to_string(), "10.1.0.0/16");
+        assert_eq!(
+            (route.gateway, route.metric),
+            ("10.0.0.9".parse().ok(), Some(5))
+        );
+        assert_eq!(
+            (with.networks[0].metric, with.networks[0].mtu),
+            (Some(200), None)
+        );
+        // Without the way out, ports are published all the same.
+        let without = plan(r#""options":{"no_default_route":"true"}"#).unwrap();
+        assert_eq!(
+            (without.intents[0].no_route, without.intents[0].ports.len()),
+            (true, 1)
+        );
+        let refused = |more: &str| plan(more).unwrap_err().to_string();
+        assert!(refused(r#""options":{"metric":"x"}"#).contains("metric x: no number"));
+        assert!(refused(r#""options":{"mode":"unmanaged"}"#).contains("only managed"));
+        let blackhole = r#""routes":[{"destination":"10.1.0.0/16","route_type":"blackhole"}]"#;
+        assert!(refused(blackhole).contains("blackhole"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::net::layout::Layout;
 use crate::net::port::PortMapping;
 use crate::sys::errno::Errno;
 use crate::sys::flock;
+use crate::sys::netns::Netns;
 use crate::sys::process::{self, Daemon, Outcome};
 
 mod published;
@@ -109,6 +110,19 @@ pub fn is_inside() -> bool {
     process::may_configure_networks() || process::effective_ids().0 == 0
 }
 
+/// Is this thread in the namespace that the holder of this run directory keeps?
+pub fn is_of(run: &Path) -> bool {
+    let inode = |path: &str| {
+        let netns = Netns::open(path.as_ref()).and_then(|netns| netns.inode());
+        netns.ok()
+    };
+    let Some(pid) = living(&Place(run.to_path_buf()).holder()) else {
+        return false;
+    };
+    let own = inode("/proc/thread-self/ns/net");
+    own.is_some() && inode(&format!("/proc/{pid}/ns/net")) == own
+}
+
 /// Are published ports of this run directory listened on by a holder?
 pub fn shows_ports(run: &Path) -> bool {
     living(&Place(run.to_path_buf()).holder()).is_some()
@@ -123,8 +137,8 @@ pub fn halt(globals: &Globals) -> Result<u8, Failure> {
     if !place.holder().exists() {
         return Ok(0);
     }
-    let responder = life::alive(&place.layout())?.filter(|pid| *pid > 0);
-    let ended = [living(&place.holder()), living(&place.way_out()), responder];
+    life::end(&place.layout())?;
+    let ended = [living(&place.holder()), living(&place.way_out())];
     let ended: Vec<u32> = ended.into_iter().flatten().collect();
     for pid in &ended {
         match process::send_signal(*pid, process::signal::SIGTERM) {

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::{Place, slirp};
+use super::{Place, living, slirp};
 use crate::cli::failure::Failure;
 use crate::net::book::Book;
 use crate::net::claims::PortClaim;
@@ -22,6 +22,9 @@ use crate::sys::{process, sockets};
 /// pasta looks once a second which ports are not listened on any more.
 const LINGERING: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause before slirp4netns is told again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Ports of the machine, before the namespaces are entered: they must be free, and the user's to have.
 pub(super) fn check(place: &Place, ports: &[PortMapping]) -> Result<(), Failure> {
@@ -85,16 +88,18 @@ fn follow(place: &Place) -> io::Result<()> {
         }
         let claims = book.claimed_ports(|dir| drop(inotify.watch(dir)));
         let claims = claims.map_err(io::Error::other)?;
-        match place.slirp().exists() {
-            true => {
-                signs.clear();
-                if let Err(error) = slirp::publish(&place.slirp(), &claims) {
-                    log::warn!("slirp4netns: {error}");
-                }
+        let mut again = None;
+        if place.slirp().exists() {
+            signs.clear();
+            if let Err(error) = slirp::publish(&place.slirp(), &claims) {
+                log::warn!("slirp4netns: {error}");
+                // It may not listen yet.
+                again = living(&place.way_out()).map(|_| AGAIN);
             }
-            false => show(&claims, &mut signs),
+        } else {
+            show(&claims, &mut signs);
         }
-        epoll.wait(&mut tokens, None)?;
+        epoll.wait(&mut tokens, again)?;
         inotify.take(|_| {});
     }
 }

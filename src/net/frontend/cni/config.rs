@@ -4,7 +4,7 @@
 //! the one of that name that `plynet network create` has made.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::VERSIONS;
 use super::call::Call;
 use super::failure::{CONFIG, DECODE, Failure, VERSION};
+use super::ipam::{self, Ipam};
 use crate::net::frontend::{bridge_name, container_name, usable_aliases};
 use crate::net::intent::{Intent, Key};
 use crate::net::name;
@@ -67,36 +68,6 @@ pub struct Valid {
     pub container: String,
     /// Its interface.
     pub ifname: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ipam {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    subnet: Option<IpNet>,
-    #[serde(default)]
-    range_start: Option<IpAddr>,
-    #[serde(default)]
-    range_end: Option<IpAddr>,
-    #[serde(default)]
-    gateway: Option<IpAddr>,
-    /// A list of choices for each address that is given out.
-    #[serde(default)]
-    ranges: Vec<Vec<Range>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Range {
-    subnet: IpNet,
-    #[serde(default)]
-    range_start: Option<IpAddr>,
-    #[serde(default)]
-    range_end: Option<IpAddr>,
-    #[serde(default)]
-    gateway: Option<IpAddr>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -182,7 +153,7 @@ impl Config {
     pub fn network(&self, delegated: Option<&Delegated>) -> Result<Option<Network>, Failure> {
         let subnets = match delegated {
             Some(delegated) => delegated.ips.iter().map(DelegatedIp::subnet).collect(),
-            None => self.subnets()?,
+            None => self.ipam.subnets()?,
         };
         if subnets.is_empty() {
             return match delegated {
@@ -204,41 +175,11 @@ impl Config {
             mtu: self.mtu.filter(|mtu| *mtu != 0),
             dns: self.dns_enabled.unwrap_or(true),
             dns_servers: Vec::new(),
+            routes: self.ipam.routes(),
+            metric: None,
             firewall: self.firewall,
             labels: BTreeMap::new(),
         }))
-    }
-
-    fn subnets(&self) -> Result<Vec<Subnet>, Failure> {
-        let Ipam {
-            subnet,
-            range_start,
-            range_end,
-            gateway,
-            ..
-        } = self.ipam;
-        let single = subnet.map(|subnet| Range {
-            subnet,
-            range_start,
-            range_end,
-            gateway,
-        });
-        let mut subnets = Vec::new();
-        for choices in single
-            .into_iter()
-            .map(|range| vec![range])
-            .chain(self.ipam.ranges.clone())
-        {
-            match &choices[..] {
-                [range] => subnets.push(range.subnet()?),
-                _ => {
-                    return Err(bad(
-                        "ipam.ranges: one range for each address is supported, not a choice",
-                    ));
-                }
-            }
-        }
-        Ok(subnets)
     }
 
     /// What ADD asks for.
@@ -335,54 +276,18 @@ impl Config {
     }
 }
 
-impl Range {
-    fn subnet(&self) -> Result<Subnet, Failure> {
-        let range = self.subnet.trunc();
-        if let (IpAddr::V4(_), 31..) | (IpAddr::V6(_), 127..) = (range.addr(), range.prefix_len()) {
-            return Err(bad(format!(
-                "subnet {range}: too small for a gateway and a container"
-            )));
-        }
-        let last = match range.broadcast() {
-            IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(u32::from(ip).saturating_sub(1))),
-            last => last,
-        };
-        let gateway = self.gateway.unwrap_or_else(|| first_of(range));
-        let lease_range = match (self.range_start, self.range_end) {
-            (None, None) => None,
-            (start, end) => Some((
-                start.unwrap_or_else(|| first_of(range)),
-                end.unwrap_or(last),
-            )),
-        };
-        Ok(Subnet {
-            range,
-            gateway,
-            lease_range,
-        })
-    }
-}
-
 impl DelegatedIp {
     fn subnet(&self) -> Subnet {
         let range = self.address.trunc();
         Subnet {
             range,
-            gateway: self.gateway.unwrap_or_else(|| first_of(range)),
+            gateway: self.gateway.unwrap_or_else(|| ipam::first_of(range)),
             lease_range: None,
         }
     }
 }
 
-/// The first address of a range that is not the range's own.
-fn first_of(range: IpNet) -> IpAddr {
-    match range.network() {
-        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(u32::from(ip).saturating_add(1))),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(u128::from(ip).saturating_add(1))),
-    }
-}
-
-fn bad(words: impl std::fmt::Display) -> Failure {
+pub(super) fn bad(words: impl std::fmt::Display) -> Failure {
     Failure::new(CONFIG, words)
 }
 

@@ -5,6 +5,7 @@
 pub mod call;
 pub mod config;
 pub mod failure;
+mod ipam;
 pub mod result;
 
 /// Versions that are spoken, oldest first.
