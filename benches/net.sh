@@ -5,7 +5,8 @@
 #   cargo build --release && bash benches/net.sh [PART...]
 #
 # Parts, all if none is named:
-#   attach      attach and detach of COUNT containers with a published port, names off: plynet, netavark, CNI
+#   attach      attach and detach of COUNT containers with a published port, names off: plynet, netavark (NETAVARK=program
+#               for another one), CNI
 #   growth      plynet's attach from the first to the GROWTH-th container of a network with names
 #   names       questions answered a second with as many names: plynet, aardvark-dns (AARDVARK=program for another one)
 #   throughput  TCP from container to container over plynet's bridge, and over a bare pair of links
@@ -15,7 +16,7 @@
 # strace.
 set -eu
 here=$(realpath "$0") plynet=$(realpath "${PLYNET:-target/release/plynet}")
-aardvark=${AARDVARK:-/usr/lib/podman/aardvark-dns}
+aardvark=${AARDVARK:-/usr/lib/podman/aardvark-dns} netavark=${NETAVARK:-/usr/lib/podman/netavark}
 count=${COUNT:-50} growth=${GROWTH:-500} rounds=${ROUNDS:-5}
 if [ -z "${INSIDE:-}" ]; then
     # What is started in here ends with it.
@@ -62,7 +63,7 @@ plynet_up() { ply attach bench --netns "/run/netns/n$1" --name "n$1" -p "$((1000
 plynet_down() { ply detach bench --name "n$1"; }
 
 netavark() {
-    /usr/lib/podman/netavark --config /run/netavark --rootless=false --aardvark-binary=/bin/false "$1" "/run/netns/n$2" >/dev/null <<END
+    "$netavark" --config /run/netavark --rootless=false --aardvark-binary=/bin/false "$1" "/run/netns/n$2" >/dev/null <<END
 {"container_id":"n$2","container_name":"n$2","port_mappings":[{"host_ip":"","container_port":80,"host_port":$((20000 + $2)),"range":1,"protocol":"tcp"}],
 "networks":{"bench":{"static_ips":["10.91.$(($2 / 250)).$(($2 % 250 + 2))"],"interface_name":"eth0"}},
 "network_info":{"bench":{"name":"bench","id":"b","driver":"bridge","network_interface":"nv0","subnets":[{"subnet":"10.91.0.0/16","gateway":"10.91.0.1"}],
@@ -95,7 +96,7 @@ cni_DEL() {
 cni_up() { cni ADD "$1"; }
 cni_down() { cni DEL "$1"; }
 export -f ply plynet_up netavark netavark_up bridge portmap cni cni_ADD cni_up
-export plynet
+export plynet netavark
 
 namespaces() { for i in $(seq 0 "$1"); do [ -e "/run/netns/n$i" ] || ip netns add "n$i"; done; }
 

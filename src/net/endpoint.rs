@@ -7,7 +7,7 @@ use super::intent::Attachment;
 use super::network::{Network, NetworkRoute};
 use crate::sys::errno::Errno;
 use crate::sys::netns::{Netns, set_sysctl};
-use crate::sys::rtnl::{Changes, Route, Rtnl, Veth};
+use crate::sys::rtnl::{Changes, Route, RouteKind, Rtnl, Veth};
 
 /// The loopback's number, in every namespace.
 const LOOPBACK: u32 = 1;
@@ -128,7 +128,8 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
     }
     for route in &network.routes {
         let to = (route.to.network(), route.to.prefix_len());
-        changes.route(to, route.gateway, link.index, route.metric);
+        let link = Some(link.index).filter(|_| route.kind == RouteKind::Unicast);
+        changes.route(to, route.gateway, link, route.metric, route.kind);
     }
     rtnl.apply(&changes).map_err(failed)
 }
@@ -164,6 +165,8 @@ pub fn missing(network: &Network, attachment: &Attachment) -> Result<Option<Stri
         let mut there = routes.iter().filter(|route| same(route));
         there.any(|route| route.to == wanted.to.network())
     };
-    let gone = network.routes.iter().find(|route| !is_there(route));
+    // Those that lead nowhere are not reported by the kernel with what is looked at here.
+    let mut wanted = network.routes.iter();
+    let gone = wanted.find(|route| route.kind == RouteKind::Unicast && !is_there(route));
     Ok(gone.map(|route| format!("the route to {} is gone", route.to)))
 }

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::sys::rtnl::RouteKind;
+
 /// The network that exists without being asked for.
 pub const DEFAULT_NETWORK: &str = "default";
 /// Its bridge.
@@ -48,6 +50,9 @@ pub struct NetworkRoute {
     /// Its metric; none: the kernel's default.
     #[serde(default)]
     pub metric: Option<u32>,
+    /// What becomes of a packet.
+    #[serde(default)]
+    pub kind: RouteKind,
 }
 
 /// A network.

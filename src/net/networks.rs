@@ -185,7 +185,12 @@ impl Host {
         name::check("network", &network.name)?;
         name::check_interface("bridge", &network.bridge)?;
         let claiming = self.book.claim()?;
-        match self.book.find_network(&network.name)? {
+        let found = self.book.find_network(&network.name)?;
+        if found.as_ref().is_some_and(|other| other != network) {
+            // It may be the dead who use it.
+            self.sweep_network(&claiming, &network.name)?;
+        }
+        match found {
             Some(other) if other == *network => Ok(()),
             // Its keeper may change what no attachment has seen.
             Some(_)

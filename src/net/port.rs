@@ -96,6 +96,21 @@ impl PortMapping {
         }
     }
 
+    /// Its ports of the container, in words.
+    pub fn of_container(&self) -> String {
+        format!("{}/{}", span(self.container, self.count), self.proto)
+    }
+
+    /// Its address and ports of the host, in words; `*` is every address.
+    pub fn of_host(&self) -> String {
+        let ports = span(self.host, self.count);
+        match self.host_ip {
+            Some(IpAddr::V6(ip)) => format!("[{ip}]:{ports}"),
+            Some(ip) => format!("{ip}:{ports}"),
+            None => format!("*:{ports}"),
+        }
+    }
+
     /// Have two an address and a port of the host in common?
     pub fn overlaps(&self, other: &PortMapping) -> bool {
         let last = |m: &PortMapping| u32::from(m.host) + u32::from(m.count) - 1;
@@ -121,14 +136,15 @@ impl fmt::Display for PortMapping {
             Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
             None => {}
         }
-        let range = |f: &mut fmt::Formatter<'_>, first: u16| match self.count {
-            0 | 1 => write!(f, "{first}"),
-            count => write!(f, "{first}-{}", u32::from(first) + u32::from(count) - 1),
-        };
-        range(f, self.host)?;
-        f.write_str(":")?;
-        range(f, self.container)?;
-        write!(f, "/{}", self.proto)
+        write!(f, "{}:{}", span(self.host, self.count), self.of_container())
+    }
+}
+
+/// `count` ports from `first` on.
+fn span(first: u16, count: u16) -> String {
+    match count {
+        0 | 1 => first.to_string(),
+        count => format!("{first}-{}", u32::from(first) + u32::from(count) - 1),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 mod parse;
+mod route;
 
 use parse::address;
+pub use route::RouteKind;
 
 use super::errno::{Errno, Result};
 use super::netlink::{Family, Messages, Reply, Socket, flag};
@@ -240,45 +242,6 @@ impl Changes {
         if ip.is_ipv6() {
             m.put_u32(IFA_FLAGS, IFA_F_NODAD);
         }
-    }
-
-    /// A route to everywhere.
-    pub fn default_route(&mut self, gateway: IpAddr, link: u32, metric: Option<u32>) {
-        let everywhere = match gateway {
-            IpAddr::V4(_) => IpAddr::from([0; 4]),
-            IpAddr::V6(_) => IpAddr::from([0; 16]),
-        };
-        self.route((everywhere, 0), Some(gateway), link, metric);
-    }
-
-    /// A route to all addresses that begin as `to` does; without a gateway, they are on the link.
-    pub fn route(
-        &mut self,
-        to: (IpAddr, u8),
-        gateway: Option<IpAddr>,
-        link: u32,
-        metric: Option<u32>,
-    ) {
-        let (prefix, length) = to;
-        let scope = match (gateway, prefix) {
-            (None, IpAddr::V4(_)) => RT_SCOPE_LINK,
-            _ => 0,
-        };
-        let mut header = [0; ROUTE_HEADER_BYTES];
-        header[0] = family(prefix);
-        header[1] = length;
-        header[4..8].copy_from_slice(&[RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST]);
-        let m = self.0.begin(RTM_NEWROUTE, NEW, &header);
-        if length > 0 {
-            m.put(RTA_DST, &octets(prefix));
-        }
-        if let Some(gateway) = gateway {
-            m.put(RTA_GATEWAY, &octets(gateway));
-        }
-        if let Some(metric) = metric {
-            m.put_u32(RTA_PRIORITY, metric);
-        }
-        m.put_u32(RTA_OIF, link);
     }
 }
 

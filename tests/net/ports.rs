@@ -240,3 +240,31 @@ fn a_port_that_nobody_answers_for_is_taken_back_by_attach() {
         },
     );
 }
+
+#[test]
+fn what_is_published_is_listed() {
+    on_host("what_is_published_is_listed", |host| {
+        let ports = ["-p", "8080:80", "-p", "127.0.0.1:9000-9002:90-92/udp"];
+        let _web = host.attached("default", "web", &ports);
+        let _db = host.attached("default", "db", &["-p", "5432:5432"]);
+        let rows = |told: String| -> Vec<String> {
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            told.lines().skip(1).map(words).collect()
+        };
+        let web = [
+            "web default 80/tcp *:8080",
+            "web default 90-92/udp 127.0.0.1:9000-9002",
+        ];
+        assert_eq!(rows(host.ok(&["port", "ls", "web"])), web);
+        assert_eq!(rows(host.ok(&["port", "ls", "default/web"])), web);
+        assert_eq!(rows(host.ok(&["port", "ls"])).len(), 3);
+        let told = host.ok(&["--json", "port", "ls", "db"]);
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(
+            (&told[0]["name"], &told[0]["host"]),
+            (&"db".into(), &5432.into())
+        );
+        let said = host.fails(3, &["port", "ls", "nobody"]);
+        assert!(said.contains("no container nobody"), "{said}");
+    });
+}

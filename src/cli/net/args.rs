@@ -55,6 +55,9 @@ pub enum Verb {
     Detach(DetachArgs),
     /// List who is attached
     Ls,
+    /// Published ports: ls
+    #[command(subcommand)]
+    Port(PortVerb),
     /// Compare one attachment with the kernel
     Check(DetachArgs),
     /// Run a command in a network namespace of its own, attached to a network
@@ -80,6 +83,16 @@ pub enum Verb {
     Reconcile(ReconcileArgs),
     /// Say what reconcile would mend, and what else is in the way
     Doctor,
+}
+
+/// `plynet port ...`
+#[derive(Debug, Subcommand)]
+pub enum PortVerb {
+    /// List which ports of the host lead to which of a container's
+    Ls {
+        /// Of this container only: NAME, or NETWORK/NAME
+        name: Option<String>,
+    },
 }
 
 /// `plynet network ...`

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::args::{AttachArgs, DetachArgs, Globals, LinkArgs, UnlinkArgs, Wishes};
 use super::say;
 use crate::cli::failure::Failure;
 use crate::cli::store::output::table;
 use crate::net::intent::{Attachment, Intent, Key, Report};
-use crate::net::port::Proto;
+use crate::net::port::{PortMapping, Proto};
 
 /// Attaches; says the addresses.
 ///
@@ -66,11 +68,7 @@ pub fn detach(globals: &Globals, args: DetachArgs) -> Result<u8, Failure> {
     if !detached {
         log::info!("{} was not attached", args.key());
     }
-    say(
-        globals,
-        &serde_json::json!({ "detached": detached }),
-        String::new,
-    )
+    say(globals, &json!({ "detached": detached }), String::new)
 }
 
 /// Compares with the kernel; says the addresses.
@@ -115,12 +113,57 @@ pub fn unlink(globals: &Globals, args: &UnlinkArgs) -> Result<u8, Failure> {
 /// # Errors
 /// A file that cannot be read.
 pub fn list(globals: &Globals) -> Result<u8, Failure> {
+    let all = attached(globals)?;
+    say(globals, &all, || listed(&all))
+}
+
+fn attached(globals: &Globals) -> Result<Vec<Attachment>, Failure> {
     let host = globals.host()?;
     let mut all = Vec::new();
     for network in host.book.live()? {
         all.extend(host.book.attachments(&network)?);
     }
-    say(globals, &all, || listed(&all))
+    Ok(all)
+}
+
+/// What is published, by everybody or by one container.
+///
+/// # Errors
+/// Not found; a file that cannot be read.
+pub fn ports(globals: &Globals, wanted: Option<&str>) -> Result<u8, Failure> {
+    let is_wanted = |one: &Attachment| {
+        let is = |wanted: &str| match wanted.split_once('/') {
+            Some((network, name)) => one.key.network == network && one.name == name,
+            None => one.name == wanted,
+        };
+        wanted.is_none_or(is)
+    };
+    let mut all = attached(globals)?;
+    all.retain(is_wanted);
+    if let (Some(wanted), []) = (wanted, all.as_slice()) {
+        let shown = wanted.escape_debug();
+        return Err(Failure::new(
+            3,
+            format!("no container {shown} (plynet ls lists them)"),
+        ));
+    }
+    let ports = all
+        .iter()
+        .flat_map(|one| one.ports.iter().map(move |port| (one, port)));
+    let ports: Vec<_> = ports.collect();
+    let values = ports.iter().map(|(one, port)| {
+        json!({ "name": one.name, "network": one.key.network, "host_ip": port.host_ip, "host": port.host,
+            "container": port.container, "count": port.count, "proto": port.proto })
+    });
+    let values: Vec<_> = values.collect();
+    let row = |(one, port): &(&Attachment, &PortMapping)| {
+        let (name, network) = (one.name.clone(), one.key.network.clone());
+        vec![name, network, port.of_container(), port.of_host()]
+    };
+    let rows: Vec<_> = ports.iter().map(row).collect();
+    say(globals, &values, || {
+        table(&["name", "network", "port", "published on"], &rows)
+    })
 }
 
 fn listed(all: &[Attachment]) -> String {

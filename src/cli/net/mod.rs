@@ -26,7 +26,7 @@ pub mod repair;
 pub mod rootless;
 pub mod run;
 
-use args::{Globals, Order, Verb};
+use args::{Globals, Order, PortVerb, Verb};
 
 /// The program: `args` with its own name first. By that name, or by the environment, it is something else: see the
 /// front ends.
@@ -80,6 +80,7 @@ fn run(order: Order) -> Result<u8, Failure> {
         Verb::Check(args) => attach::check(&globals, args),
         Verb::Dns(verb) => dns::run(&globals, verb),
         Verb::Ls => attach::list(&globals),
+        Verb::Port(PortVerb::Ls { name }) => attach::ports(&globals, name.as_deref()),
         Verb::Link(args) => attach::link(&globals, &args),
         Verb::Unlink(args) => attach::unlink(&globals, &args),
         Verb::Run(args) => run::run(&globals, args),

@@ -374,8 +374,8 @@ mod tests {
         let refused = |more: &str| plan(more).unwrap_err().to_string();
         assert!(refused(r#""options":{"metric":"x"}"#).contains("metric x: no number"));
         assert!(refused(r#""options":{"mode":"unmanaged"}"#).contains("only managed"));
-        let blackhole = r#""routes":[{"destination":"10.1.0.0/16","route_type":"blackhole"}]"#;
-        assert!(refused(blackhole).contains("blackhole"));
+        let multicast = r#""routes":[{"destination":"10.1.0.0/16","route_type":"multicast"}]"#;
+        assert!(refused(multicast).contains("multicast"));
     }
 
     #[test]

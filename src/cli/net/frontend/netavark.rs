@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use crate::cli::failure::{Failure, reason, shown};
 use crate::cli::logging::{self, Sink};
 use crate::cli::net::args::Globals;
+use crate::net::error::Kind;
 use crate::net::frontend::netavark::{self, Request, VERSION};
 use crate::net::network::Firewall;
 
@@ -113,7 +114,11 @@ fn run(order: &Order) -> Result<String, Failure> {
                 text.parse::<IpAddr>().map_err(bad)
             };
             let servers: Result<Vec<_>, _> = words.filter(|word| !word.is_empty()).map(server).collect();
-            globals.host()?.ask_elsewhere(network, servers?)?;
+            match globals.host()?.ask_elsewhere(network, servers?) {
+                // Nobody is attached: podman says it again when somebody is.
+                Err(error) if error.kind == Kind::NotFound => {}
+                other => other?,
+            }
             Ok(String::new())
         }
     }

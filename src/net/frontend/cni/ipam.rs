@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::config::bad;
 use super::failure::Failure;
 use crate::net::network::{NetworkRoute, Subnet};
+use crate::sys::rtnl::RouteKind;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +65,7 @@ impl Ipam {
             to: route.dst.trunc(),
             gateway: route.gw.or_else(|| gateway(route.dst)),
             metric: route.priority,
+            kind: RouteKind::Unicast,
         };
         routes.map(route).collect()
     }

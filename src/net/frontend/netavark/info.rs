@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::net::error::{Error, Result};
 use crate::net::frontend::bridge_name;
 use crate::net::network::{Firewall, Network, NetworkRoute, Subnet};
+use crate::sys::rtnl::RouteKind;
 
 /// A network, as podman keeps it.
 #[derive(Debug, Deserialize)]
@@ -60,6 +61,9 @@ struct InfoRoute {
     route_type: Option<String>,
 }
 
+/// The metric of a way out for which podman's user has chosen none.
+const METRIC: u32 = 100;
+
 /// What `podman network create --opt` sets, and is heeded here.
 const OPTIONS: [&str; 4] = ["isolate", "metric", "mtu", "no_default_route"];
 
@@ -85,17 +89,24 @@ impl Info {
     }
 
     fn routes(&self) -> Result<Vec<NetworkRoute>> {
-        let route = |route: &InfoRoute| match route.route_type.as_deref() {
-            None | Some("" | "unicast") => Ok(NetworkRoute {
+        let route = |route: &InfoRoute| {
+            let kind = match route.route_type.as_deref() {
+                None | Some("" | "unicast") => RouteKind::Unicast,
+                Some("blackhole") => RouteKind::Blackhole,
+                Some("unreachable") => RouteKind::Unreachable,
+                Some("prohibit") => RouteKind::Prohibit,
+                Some(other) => {
+                    let (name, other) = (&self.name, other.escape_debug());
+                    let text = format!("network {name}: route_type {other} is not known");
+                    return Err(Error::usage(text));
+                }
+            };
+            Ok(NetworkRoute {
                 to: route.destination.trunc(),
                 gateway: route.gateway,
                 metric: route.metric,
-            }),
-            Some(other) => {
-                let (name, other) = (&self.name, other.escape_debug());
-                let text = format!("network {name}: route_type {other}: only unicast is known");
-                Err(Error::usage(text))
-            }
+                kind,
+            })
         };
         self.routes.iter().flatten().map(route).collect()
     }
@@ -136,7 +147,7 @@ impl Info {
                 .is_none_or(|isolate| isolate != "false"),
             mtu: self.number("mtu")?,
             routes: self.routes()?,
-            metric: self.number("metric")?,
+            metric: self.number("metric")?.or(Some(METRIC)),
             dns: self.dns_enabled,
             dns_servers: self.network_dns_servers.clone().unwrap_or_default(),
             firewall,
