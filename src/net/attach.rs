@@ -170,6 +170,11 @@ impl Host {
             iptables::sync(&self.book, None)?;
         }
         self.forget_flows_to(leaving.iter().map(|(one, _)| one));
+        for (attachment, _) in &leaving {
+            if let Some(network) = self.book.find_network(&attachment.key.network)? {
+                endpoint::remove_routes(&network, attachment);
+            }
+        }
         let links: Vec<&str> = leaving
             .iter()
             .map(|(one, _)| one.host_interface.as_str())

@@ -134,6 +134,31 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
     rtnl.apply(&changes).map_err(failed)
 }
 
+/// Takes back the routes that hang on no link, if the namespace is still there: the others go with the link.
+pub fn remove_routes(network: &Network, attachment: &Attachment) {
+    let loose = |route: &&NetworkRoute| route.kind != RouteKind::Unicast;
+    let mut changes = Changes::new();
+    let mut some = false;
+    for route in network.routes.iter().filter(loose) {
+        let to = (route.to.network(), route.to.prefix_len());
+        changes.remove_route(to, route.metric, route.kind);
+        some = true;
+    }
+    if !some {
+        return;
+    }
+    let Ok(netns) = Netns::open(&attachment.netns) else {
+        return;
+    };
+    if netns.inode() != Ok(attachment.netns_inode) {
+        return;
+    }
+    let removed = netns.within(|| Rtnl::open()?.apply(&changes));
+    if let Err(errno) | Ok(Err(errno)) = removed {
+        log::info!("{}: routes: {errno}", attachment.key);
+    }
+}
+
 /// In the container's namespace: what is missing there, in words.
 ///
 /// # Errors

@@ -190,6 +190,7 @@ fn routes_of_a_network() {
             assert!(routes.contains(route), "{route}: {routes}");
         }
         netavark.ok(&["teardown", "/run/netns/web"], &asked);
+        assert_eq!(run("ip", &["-n", "web", "route"]), "");
         asked["network_info"][0]["options"] = json!({ "no_default_route": "true" });
         asked["networks"].as_array_mut().unwrap().truncate(1);
         netavark.ok(&["setup", "/run/netns/web"], &asked);

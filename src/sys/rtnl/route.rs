@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Changes, NEW, ROUTE_HEADER_BYTES, RT_SCOPE_LINK, RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF,
-    RTA_PRIORITY, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC, family, octets,
+    Changes, NEW, ROUTE_HEADER_BYTES, RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RT_TABLE_MAIN, RTA_DST,
+    RTA_GATEWAY, RTA_OIF, RTA_PRIORITY, RTM_DELROUTE, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+    family, flag, octets,
 };
 
 /// What becomes of a packet that takes a route.
@@ -61,10 +62,7 @@ impl Changes {
             (None, Some(_), IpAddr::V4(_)) => RT_SCOPE_LINK,
             _ => 0,
         };
-        let mut header = [0; ROUTE_HEADER_BYTES];
-        header[0] = family(prefix);
-        header[1] = length;
-        header[4..8].copy_from_slice(&[RT_TABLE_MAIN, RTPROT_STATIC, scope, kind.number()]);
+        let header = header(to, scope, kind);
         let m = self.0.begin(RTM_NEWROUTE, NEW, &header);
         if length > 0 {
             m.put(RTA_DST, &octets(prefix));
@@ -79,4 +77,22 @@ impl Changes {
             m.put_u32(RTA_OIF, link);
         }
     }
+
+    /// Takes back a route that hangs on no link, and so does not go with one.
+    pub fn remove_route(&mut self, to: (IpAddr, u8), metric: Option<u32>, kind: RouteKind) {
+        let header = header(to, RT_SCOPE_NOWHERE, kind);
+        let m = self.0.begin(RTM_DELROUTE, flag::ACK, &header);
+        m.put(RTA_DST, &octets(to.0));
+        if let Some(metric) = metric {
+            m.put_u32(RTA_PRIORITY, metric);
+        }
+    }
+}
+
+fn header(to: (IpAddr, u8), scope: u8, kind: RouteKind) -> [u8; ROUTE_HEADER_BYTES] {
+    let mut header = [0; ROUTE_HEADER_BYTES];
+    header[0] = family(to.0);
+    header[1] = to.1;
+    header[4..8].copy_from_slice(&[RT_TABLE_MAIN, RTPROT_STATIC, scope, kind.number()]);
+    header
 }
