@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::{Place, living, slirp};
+use super::{Place, slirp};
 use crate::cli::failure::Failure;
 use crate::net::book::Book;
 use crate::net::claims::PortClaim;
@@ -25,6 +25,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The pause before slirp4netns is told again.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// So often, if nothing else happens.
+const TRIES: u32 = 50;
 
 /// Ports of the machine, before the namespaces are entered: they must be free, and the user's to have.
 pub(super) fn check(place: &Place, ports: &[PortMapping]) -> Result<(), Failure> {
@@ -80,7 +83,7 @@ fn follow(place: &Place) -> io::Result<()> {
     let epoll = Epoll::new()?;
     epoll.add(&inotify, 0, Interest::Read)?;
     let mut signs = BTreeMap::new();
-    let mut tokens = Vec::new();
+    let (mut tokens, mut tries) = (Vec::new(), 0);
     loop {
         // Also the run directory, where a new way out shows itself. What is watched already is so only once.
         for dir in [book.layout.run(), &book.layout.ports()] {
@@ -93,14 +96,17 @@ fn follow(place: &Place) -> io::Result<()> {
             signs.clear();
             if let Err(error) = slirp::publish(&place.slirp(), &claims) {
                 log::warn!("slirp4netns: {error}");
-                // It may not listen yet.
-                again = living(&place.way_out()).map(|_| AGAIN);
+                // It may not listen yet, or is dead; who starts another one makes another socket.
+                tries += 1;
+                again = (tries < TRIES).then_some(AGAIN);
+            } else {
+                tries = 0;
             }
         } else {
             show(&claims, &mut signs);
         }
         epoll.wait(&mut tokens, again)?;
-        inotify.take(|_| {});
+        inotify.take(|_| tries = 0);
     }
 }
 
