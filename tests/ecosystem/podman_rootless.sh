@@ -7,6 +7,7 @@ place=$1 plynet=$2
 user=65534
 mkdir -p "/run/user/$user" "$place/home" "$place/dev"
 # In this mount namespace: a device for everybody, and some more ids for the user.
+mount -t tmpfs none "$place/dev"
 mknod -m 666 "$place/dev/tun" c 10 200
 mount --bind "$place/dev/tun" /dev/net/tun
 echo "nobody:100000:65536" >"$place/subid"

@@ -68,7 +68,12 @@ fn with_way_out(name: &str, programs: &[&str], test: impl FnOnce(&Host, &User, &
 
 /// In this mount namespace, everybody may use tun devices.
 fn everybodys_tun(host: &Host) -> Result<(), String> {
-    let node = host.at("tun");
+    let dir = host.at("dev");
+    fs::create_dir(&dir).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", &dir, "tmpfs", flags, None)
+        .map_err(|errno| format!("a tmpfs for a device: {errno}"))?;
+    let node = dir.join("tun");
     let made = Command::new("mknod")
         .args(["-m", "666"])
         .arg(&node)
@@ -81,7 +86,10 @@ fn everybodys_tun(host: &Host) -> Result<(), String> {
         return Err(format!("this kernel has no tun devices: {error}"));
     }
     rustix::mount::mount_bind(&node, "/dev/net/tun")
-        .map_err(|errno| format!("/dev/net/tun: {errno}"))
+        .map_err(|errno| format!("/dev/net/tun: {errno}"))?;
+    // What is bound stays.
+    rustix::mount::unmount(&dir, rustix::mount::UnmountFlags::DETACH)
+        .map_err(|errno| format!("the tmpfs of the device: {errno}"))
 }
 
 /// Answers every question of DNS with one address.
