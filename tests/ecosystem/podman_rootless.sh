@@ -29,8 +29,13 @@ processes() {
         case $words in *"$1"*) [ "$(stat -c %u "$dir" 2>/dev/null)" != "$user" ] || echo "$words" ;; esac
     done
 }
-# podman leaves a process that keeps its user namespace.
-trap 'podman rm -af -t 0 >&2; podman rmi -af >&2; podman system migrate >&2' EXIT
+end() {
+    podman rm -af -t 0 >&2
+    podman rmi -af >&2
+    # Each of its calls leaves a process that keeps its user namespace, if there is none.
+    kill "$(cat "/run/user/$user/libpod/tmp/pause.pid")"
+}
+trap end EXIT
 podman import - base <"$place/base.tar" >&2
 
 before=$(state 2>/dev/null)
