@@ -78,6 +78,8 @@ pub struct DirMarks {
     pub impure: bool,
     /// Its lower part has another name.
     pub redirect: bool,
+    /// Its attributes were read, and none protects it (16.4).
+    pub unprotected: bool,
 }
 
 /// Marks of a regular file.
@@ -89,6 +91,8 @@ pub struct FileMarks {
     pub metacopy: bool,
     /// The layers below know it by another name.
     pub redirect: bool,
+    /// Its attributes were read, and none protects it (16.4).
+    pub unprotected: bool,
 }
 
 /// Is this the device node 0:0 that stands for a removed name (form A)?
@@ -110,7 +114,10 @@ impl MarkRules {
     /// Those of reading attributes.
     pub fn of_dir(&self, at: At<'_>) -> Result<DirMarks> {
         let names = at.list_xattrs()?;
-        let mut marks = DirMarks::default();
+        let mut marks = DirMarks {
+            unprotected: !names.iter().any(is_protection),
+            ..DirMarks::default()
+        };
         let trusted_only = names.iter().any(keys::is_trusted_mark);
         for name in names.iter() {
             let counts = |key| {
@@ -190,7 +197,9 @@ impl MarkRules {
         if self.blocks_tell && bytes > 2 * u64::from(stat.blksize) && bytes >= stat.size {
             return Ok(marks);
         }
-        for name in at.list_xattrs()?.iter() {
+        let names = at.list_xattrs()?;
+        marks.unprotected = !names.iter().any(is_protection);
+        for name in names.iter() {
             let is =
                 |key| name == Namespace::Trusted.name(key) || name == Namespace::User.name(key);
             let leads_below = |key| {
@@ -207,6 +216,12 @@ impl MarkRules {
         }
         Ok(marks)
     }
+}
+
+fn is_protection(name: &CStr) -> bool {
+    [Namespace::Trusted, Namespace::User]
+        .map(|space| space.name(Key::Protattr))
+        .contains(&name)
 }
 
 fn exists(dir: &DirFd, name: &[u8]) -> Result<bool> {

@@ -42,6 +42,26 @@ impl FileFd {
         to.truncate(size)
     }
 
+    /// As [`FileFd::copy_data_to`], for a file without holes that fits into memory.
+    ///
+    /// # Errors
+    /// Those of reading and writing; `to` is then of no use.
+    pub fn copy_small_to(&self, to: &FileFd, size: u64) -> Result<()> {
+        let mut data = vec![0; usize::try_from(size).map_err(|_| Errno::EFBIG)?];
+        let mut len = 0;
+        while len < data.len() {
+            match self.read_at(&mut data[len..], len as u64)? {
+                0 => break,
+                n => len += n,
+            }
+        }
+        to.write_all_at(&data[..len], 0)?;
+        match len == data.len() {
+            true => Ok(()),
+            false => to.truncate(size),
+        }
+    }
+
     /// The next stretch of data in `offset..size`; a filesystem that knows no holes has one stretch.
     fn next_data(&self, offset: u64, size: u64) -> Result<Option<(u64, u64)>> {
         let start = match self.seek_data(offset) {

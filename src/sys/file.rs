@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 
-use super::at::{At, SetTime, Target, timestamps};
+use super::at::{At, PathFd, SetTime, Target, timestamps};
 use super::errno::{Errno, Result};
 use super::stat::Stat;
 
@@ -87,6 +87,11 @@ impl FileFd {
     /// The same open file for readers and writers of streams.
     pub fn into_std(self) -> std::fs::File {
         self.0.into()
+    }
+
+    /// The same object as a [`PathFd`].
+    pub fn into_path_fd(self) -> PathFd {
+        PathFd(self.0)
     }
 
     /// statx(2).

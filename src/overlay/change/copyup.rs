@@ -14,9 +14,9 @@ use crate::layer::origin;
 use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::change::slot::Slot;
-use crate::overlay::node::{Lower, Node};
+use crate::overlay::node::{Key, Lower, Node, Upper};
 use crate::overlay::options::SyncMode;
-use crate::overlay::view::lookup::{real_key, upper_of};
+use crate::overlay::view::lookup::upper_of;
 use crate::sys::at::{At, OpenMode, SetTime};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
@@ -112,16 +112,28 @@ impl Overlay {
             return Ok(());
         }
         let lower = self.real_lower(node)?;
-        let stat = self.meant_by(node, lower.at(), lower.at().stat()?)?;
         let metacopy = data == Data::Metadata && self.makes_metacopy_of(node)?;
-        let (temp, file) = match metacopy {
-            true => self.make_empty(stat.size)?,
-            false => self.make_copy(node, lower.at(), &stat, data)?,
+        let source = match node.kind == FileType::File && !metacopy {
+            true => Some(self.open_backing(node, OpenMode::READ)?),
+            false => None,
+        };
+        // The data of a lower metacopy is another file's.
+        let opened = source.as_ref().filter(|_| !node.is_metacopy());
+        let disk = opened.map_or_else(|| lower.at().stat(), |(_, stat)| Ok(*stat))?;
+        let stat = self.meant_by(node, lower.at(), disk)?;
+        let temp = match &source {
+            _ if metacopy => self.make_empty(&stat)?,
+            Some((from, disk)) => self.make_file((&from.file, disk), &stat, data)?,
+            None => self.make_other(lower.at(), &stat)?,
         };
         let at = temp.at()?;
-        self.copy_owner(at, &stat)?;
+        let made = at.stat()?;
+        self.copy_owner(at, &stat, &made)?;
         copy_xattrs(lower.at(), at, |name| self.is_users(name))?;
-        self.copy_flags(lower.at(), at, &stat)?;
+        match (opened, temp.file()) {
+            (Some((from, _)), Some(to)) => copy_flags(&from.file, to),
+            _ => copy_flags_of(lower.at(), at, stat.kind),
+        }
         let protection = self.lower_protection(node, &stat);
         if protection.any() {
             self.write_protection(at, protection)?;
@@ -142,56 +154,68 @@ impl Overlay {
         at.set_times(SetTime::At(stat.atime), mtime)?;
         // Without data there is nothing that a crash could lose.
         if !metacopy || self.sync == SyncMode::Strict {
-            self.sync_copy(file.as_ref(), at, stat.kind)?;
+            self.sync_copy(temp.file(), at, stat.kind)?;
         }
-        self.publish_copy(node, temp, shared, !metacopy)?;
+        self.publish_copy(node, (temp, upper_of(&made)), shared, !metacopy)?;
         log::debug!("copied up {node:?}");
         Ok(())
     }
 
-    /// The object itself, with its data; metadata follows.
-    fn make_copy(
+    /// The file itself, with as much data as is wanted; metadata follows.
+    fn make_file(
         &self,
-        node: &Arc<Node>,
-        lower: At<'_>,
+        (from, disk): (&FileFd, &Stat),
         stat: &Stat,
         data: Data,
-    ) -> Result<(Temp<'_>, Option<FileFd>)> {
+    ) -> Result<Temp<'_>> {
         let work = self.work()?;
-        Ok(match stat.kind {
-            FileType::File => {
-                let (temp, file) = work.file()?;
-                let (from, _) = self.open_backing(node, OpenMode::READ)?;
-                let size = data.size(stat.size);
-                from.file.copy_data_to(&file, size)?;
-                if file.stat()?.size != size {
-                    file.truncate(size)?;
-                }
-                (temp, Some(file))
-            }
-            FileType::Dir => (work.dir(HARMLESS_DIR)?, None),
-            FileType::Symlink => (work.symlink(&lower.read_link()?)?, None),
-            // A file that stands for it.
-            _ if self.keeps_modes() => (work.file()?.0, None),
-            kind => (work.node(kind, HARMLESS_FILE, stat.rdev)?, None),
-        })
+        let temp = work.file(self.perm_to_begin_with(stat))?;
+        let to = temp.file().ok_or(Errno::EIO)?;
+        work.copy_data((from, disk), to, data.size(stat.size))?;
+        Ok(temp)
     }
 
-    /// Owner, group and mode.
-    fn copy_owner(&self, to: At<'_>, stat: &Stat) -> Result<()> {
+    /// Permissions of a file that is about to stand for another, without set-id bits: nobody else gets at it.
+    pub(super) fn perm_to_begin_with(&self, stat: &Stat) -> u32 {
+        match self.keeps_modes() {
+            true => HARMLESS_FILE,
+            false => stat.perm & 0o777,
+        }
+    }
+
+    /// The object itself, of another kind; metadata follows.
+    fn make_other(&self, lower: At<'_>, stat: &Stat) -> Result<Temp<'_>> {
+        let work = self.work()?;
+        match stat.kind {
+            FileType::Dir => work.dir(HARMLESS_DIR),
+            FileType::Symlink => work.symlink(&lower.read_link()?),
+            // A file that stands for it.
+            _ if self.keeps_modes() => work.file(HARMLESS_FILE),
+            kind => work.node(kind, HARMLESS_FILE, stat.rdev),
+        }
+    }
+
+    /// Owner, group and mode of what was `made` with others.
+    fn copy_owner(&self, to: At<'_>, stat: &Stat, made: &Stat) -> Result<()> {
         let (uid, gid) = (Some(stat.uid), Some(stat.gid));
         match stat.kind {
             FileType::Symlink if self.keeps_modes() => return self.chown_link(to, uid, gid),
             _ if self.keeps_modes() => return self.keep(to, Kept::of(stat)),
             _ => {}
         }
-        match to.chown(uid, gid) {
-            // An id without a mapping in our user namespace cannot be stored (10.3).
-            Err(Errno::EINVAL) => return Err(Errno::EOVERFLOW),
-            result => result?,
+        let owned = (made.uid, made.gid) == (stat.uid, stat.gid);
+        if !owned {
+            match to.chown(uid, gid) {
+                // An id without a mapping in our user namespace cannot be stored (10.3).
+                Err(Errno::EINVAL) => return Err(Errno::EOVERFLOW),
+                result => result?,
+            }
         }
         match stat.kind {
             FileType::Symlink => Ok(()),
+            // A change of the owner takes set-id bits away.
+            _ if owned && made.perm == stat.perm => Ok(()),
+            _ if stat.perm & 0o7000 == 0 && made.perm == stat.perm => Ok(()),
             _ => to.chmod(stat.perm),
         }
     }
@@ -199,27 +223,6 @@ impl Overlay {
     /// Is an attribute the user's, and not one that keeps the mode or would change it?
     fn is_users(&self, name: &CStr) -> bool {
         self.check_hidden(name, Errno::EPERM).is_ok()
-    }
-
-    /// Copies the inode flags that follow a file (10.6), and those that protect it as a mark (16.4).
-    fn copy_flags(&self, from: At<'_>, to: At<'_>, stat: &Stat) -> Result<()> {
-        let open = |at: At<'_>| match stat.kind {
-            FileType::File => at.open_file(OpenMode::READ).ok(),
-            FileType::Dir => at.open_dir_file().ok(),
-            _ => None,
-        };
-        let kept = open(from)
-            .and_then(|file| file.inode_flags().ok())
-            .unwrap_or_default();
-        if kept & COPIED_FLAGS != 0
-            && let Some(to) = open(to)
-        {
-            // A filesystem without such flags loses them, as in the kernel.
-            let flags = to.inode_flags().unwrap_or_default() | (kept & COPIED_FLAGS);
-            to.set_inode_flags(flags)
-                .unwrap_or_else(|errno| log::debug!("inode flags: {errno}"));
-        }
-        Ok(())
     }
 
     /// Notes the lower object, which keeps the inode number over a remount. Where attributes cannot be
@@ -257,14 +260,13 @@ impl Overlay {
     fn publish_copy(
         &self,
         node: &Arc<Node>,
-        temp: Temp<'_>,
+        (temp, upper): (Temp<'_>, Upper),
         shared: bool,
         with_data: bool,
     ) -> Result<()> {
         if node.indexed().is_some() {
             return self.publish_to_index(node, temp, with_data);
         }
-        let upper = temp.at()?.stat()?;
         // No rename moves the node away while it gets its name.
         let _topology = self.topology.read();
         match node.name() {
@@ -272,17 +274,17 @@ impl Overlay {
                 let locked = self.lock_dir(&parent)?;
                 let slot = Slot::new(&locked, &name);
                 if !node.has_name(&parent, &name) {
-                    return self.keep_unnamed(node, temp, &upper, with_data);
+                    return self.keep_unnamed(node, temp, upper, with_data);
                 }
                 // It keeps its number, even where that cannot be noted for the next mount.
                 if !shared {
                     self.set_impure(slot.parent)?;
                 }
                 self.keeping_times(&slot, || temp.publish(slot.dir, slot.name))?;
-                node.set_upper(upper_of(&upper), with_data);
-                self.table.rekey(node, real_key(&upper));
+                node.set_upper(upper, with_data);
+                self.table.rekey(node, Key::real(upper.dev, upper.ino));
             }
-            None => return self.keep_unnamed(node, temp, &upper, with_data),
+            None => return self.keep_unnamed(node, temp, upper, with_data),
         }
         if shared {
             node.set_ino(self.identity.ino(upper.dev, upper.ino));
@@ -294,12 +296,12 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         temp: Temp<'_>,
-        upper: &Stat,
+        upper: Upper,
         with_data: bool,
     ) -> Result<()> {
         let fd = temp.into_unnamed()?;
         node.set_orphan_fd(Arc::new(fd));
-        node.set_upper(upper_of(upper), with_data);
+        node.set_upper(upper, with_data);
         Ok(())
     }
 
@@ -327,6 +329,29 @@ impl Overlay {
         }
         node.set_impure();
         Ok(())
+    }
+}
+
+/// Copies the inode flags that follow a file (10.6). A filesystem without such flags loses them, as in the kernel.
+fn copy_flags(from: &FileFd, to: &FileFd) {
+    let kept = from.inode_flags().unwrap_or_default() & COPIED_FLAGS;
+    if kept != 0 {
+        let flags = to.inode_flags().unwrap_or_default() | kept;
+        to.set_inode_flags(flags)
+            .unwrap_or_else(|errno| log::debug!("inode flags: {errno}"));
+    }
+}
+
+/// As above, for what is not open.
+fn copy_flags_of(from: At<'_>, to: At<'_>, kind: FileType) {
+    let open = |at: At<'_>| match kind {
+        FileType::File => at.open_file(OpenMode::READ).ok(),
+        FileType::Dir => at.open_dir_file().ok(),
+        _ => None,
+    };
+    let open_to = |from| Some((from, open(to)?));
+    if let Some((from, to)) = open(from).and_then(open_to) {
+        copy_flags(&from, &to);
     }
 }
 

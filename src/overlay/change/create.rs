@@ -5,12 +5,11 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::copyup::Data;
-use super::mode::{HARMLESS_DIR, HARMLESS_FILE};
+use super::maker::{DEFAULT_ACL, Maker};
 use super::slot::Slot;
 use super::temp::Temp;
 use crate::layer::idmap::ShownId;
 use crate::layer::mark;
-use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::Backing;
 use crate::overlay::node::{DefaultAcl, Node, NodeId, Place};
@@ -19,11 +18,10 @@ use crate::overlay::view::overrides::LayerAt;
 use crate::overlay::view::seen::Seen;
 use crate::sys::at::{At, OpenMode};
 use crate::sys::creds::Owner;
-use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
 use crate::sys::name::Name;
-use crate::sys::stat::{FileType, Rdev, Stat};
+use crate::sys::stat::{FileType, Rdev};
 use crate::sys::xattr::XattrMode;
 
 const S_ISGID: u32 = 0o2000;
@@ -40,7 +38,7 @@ pub struct Caller {
 }
 
 /// What is made.
-enum New<'a> {
+pub(super) enum New<'a> {
     File {
         perm: u32,
         mode: OpenMode,
@@ -155,26 +153,47 @@ impl Overlay {
         self.ensure_upper(&parent, Data::Full)?;
         let locked = self.lock_dir(&parent)?;
         let slot = Slot::new(&locked, &name);
-        let seen = self.see(&parent, &name)?;
+        let maker = self.maker(&parent, slot.dir, owner, caller.umask)?;
+        let file = self.create_in(&slot, &maker, new)?;
+        let at = At::child(slot.dir, &name);
+        let disk = file.as_ref().map_or_else(|| at.stat(), FileFd::stat)?;
+        let stat = self.meant(LayerAt::Upper, at, disk)?;
+        let place = Place::Named(vec![(parent.clone(), name)]);
+        let node = self.made(place, &stat);
+        if stat.is_dir() && maker.acl == DefaultAcl::No {
+            node.set_default_acl(Some(DefaultAcl::No));
+        }
+        Ok((self.enter(&node, &stat), file))
+    }
+
+    fn create_in(
+        &self,
+        slot: &Slot<'_>,
+        maker: &Maker<'_>,
+        new: &New<'_>,
+    ) -> Result<Option<FileFd>> {
+        if self.is_only_upper(slot.parent, slot.name) && !self.keeps_modes() {
+            match maker.make(slot.dir, slot.name, new) {
+                // Be it by a whiteout.
+                Err(Errno::EEXIST) => {}
+                result => return result,
+            }
+        }
+        let seen = self.see(slot.parent, slot.name)?;
         if seen.top().is_some() {
             return Err(Errno::EEXIST);
         }
-        let maker = self.maker(&parent, slot.dir, owner, caller.umask)?;
         // A file hides what is below by being there; a directory has to say so.
         let opaque = seen.upper_marker && matches!(new, New::Dir { .. });
         let file = match seen.upper_whiteout || opaque {
-            false if self.keeps_modes() => self.create_elsewhere(&slot, &maker, new)?,
-            false => maker.make(slot.dir, &name, new)?,
-            true => self.create_over_whiteout(&slot, &maker, new, &seen)?,
+            false if self.keeps_modes() => self.create_elsewhere(slot, maker, new)?,
+            false => maker.make(slot.dir, slot.name, new)?,
+            true => self.create_over_whiteout(slot, maker, new, &seen)?,
         };
         if seen.upper_marker {
-            self.drop_marker(&slot);
+            self.drop_marker(slot);
         }
-        let at = At::child(slot.dir, &name);
-        let stat = self.meant(LayerAt::Upper, at, at.stat()?)?;
-        let place = Place::Named(vec![(parent.clone(), name)]);
-        let node = self.made(place, &stat);
-        Ok((self.enter(&node, &stat), file))
+        Ok(file)
     }
 
     /// A name that may be given to a new object: names that would remove others are ours (26.2).
@@ -256,136 +275,6 @@ impl Overlay {
         match self.disk_owner(Some(caller.uid), Some(caller.gid))? {
             (Some(uid), Some(gid)) => Ok(Owner { uid, gid }),
             _ => Err(Errno::EOVERFLOW),
-        }
-    }
-
-    pub(super) fn maker(
-        &self,
-        parent: &Arc<Node>,
-        dir: &DirFd,
-        owner: Owner,
-        umask: u32,
-    ) -> Result<Maker<'_>> {
-        let acl = match parent.default_acl() {
-            Some(acl) => acl,
-            None => {
-                let acl = match dir.at().get_xattr(DEFAULT_ACL)? {
-                    Some(_) => DefaultAcl::Yes,
-                    None => DefaultAcl::No,
-                };
-                parent.set_default_acl(Some(acl));
-                acl
-            }
-        };
-        let meant = match self.keeps_modes() {
-            true => Some(self.meant(LayerAt::Upper, dir.at(), dir.stat()?)?),
-            false => None,
-        };
-        Ok(Maker {
-            overlay: self,
-            parent: meant,
-            owner,
-            umask,
-            acl,
-        })
-    }
-}
-
-const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
-
-/// Makes objects that belong to a caller from their first moment (11.5).
-pub(super) struct Maker<'a> {
-    overlay: &'a Overlay,
-    /// What the directory stands for where that is kept in an attribute.
-    parent: Option<Stat>,
-    owner: Owner,
-    umask: u32,
-    acl: DefaultAcl,
-}
-
-impl Maker<'_> {
-    fn make(&self, dir: &DirFd, name: &Name, new: &New<'_>) -> Result<Option<FileFd>> {
-        if let Some(parent) = &self.parent {
-            return self.make_kept(parent, dir, name, new);
-        }
-        self.overlay.creds.acting_as(self.owner, || match new {
-            New::File { perm, mode } => dir.create_file(name, *mode, self.masked(*perm)).map(Some),
-            New::Dir { perm } => dir.mkdir(name, self.masked(*perm)).map(|()| None),
-            New::Node { kind, perm, rdev } => dir
-                .mknod(name, *kind, self.masked(*perm), *rdev)
-                .map(|()| None),
-            New::Symlink { target } => dir.symlink(name, target).map(|()| None),
-        })
-    }
-
-    /// Makes a file without a name.
-    pub(super) fn make_unnamed(&self, dir: &DirFd, mode: OpenMode, perm: u32) -> Result<FileFd> {
-        if let Some(parent) = &self.parent {
-            let file = dir.create_unnamed(mode, HARMLESS_FILE)?;
-            self.keep(parent, file.at(), perm, (FileType::File, Rdev::default()))?;
-            return Ok(file);
-        }
-        let make = || dir.create_unnamed(mode, self.masked(perm));
-        self.overlay.creds.acting_as(self.owner, make)
-    }
-
-    /// Makes an object that stands for what is wanted. What the upper filesystem does elsewhere is done
-    /// here: the group and the set-group-id bit of the directory are passed on (11.1).
-    fn make_kept(
-        &self,
-        parent: &Stat,
-        dir: &DirFd,
-        name: &Name,
-        new: &New<'_>,
-    ) -> Result<Option<FileFd>> {
-        let inherits = parent.perm & S_ISGID != 0;
-        let at = At::child(dir, name);
-        let plain = |mode| dir.create_file(name, mode, HARMLESS_FILE);
-        let (file, perm, kind, rdev) = match new {
-            New::File { perm, mode } => (Some(plain(*mode)?), *perm, FileType::File, None),
-            New::Dir { perm } => {
-                dir.mkdir(name, HARMLESS_DIR)?;
-                let set_gid = if inherits { S_ISGID } else { 0 };
-                (None, *perm | set_gid, FileType::Dir, None)
-            }
-            New::Node { kind, perm, rdev } => {
-                plain(OpenMode::WRITE)?;
-                (None, *perm, *kind, Some(*rdev))
-            }
-            New::Symlink { target } => {
-                dir.symlink(name, target)?;
-                let (uid, gid) = (self.owner.uid, self.group(parent));
-                self.overlay.chown_link(at, Some(uid), Some(gid))?;
-                return Ok(None);
-            }
-        };
-        self.keep(parent, at, perm, (kind, rdev.unwrap_or_default()))?;
-        Ok(file)
-    }
-
-    /// The group of what is made in a directory.
-    fn group(&self, parent: &Stat) -> u32 {
-        match parent.perm & S_ISGID != 0 {
-            true => parent.gid,
-            false => self.owner.gid,
-        }
-    }
-
-    fn keep(&self, parent: &Stat, at: At<'_>, perm: u32, kind: (FileType, Rdev)) -> Result<()> {
-        let kept = Kept {
-            uid: self.owner.uid,
-            gid: self.group(parent),
-            perm: perm & !self.umask,
-            kind: Some(kind),
-        };
-        self.overlay.keep(at, kept)
-    }
-
-    /// A default ACL takes the place of the umask; the upper filesystem applies it.
-    fn masked(&self, perm: u32) -> u32 {
-        match self.acl {
-            DefaultAcl::Yes => perm,
-            DefaultAcl::No => perm & !self.umask,
         }
     }
 }

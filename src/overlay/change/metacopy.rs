@@ -14,8 +14,7 @@ use crate::overlay::node::Node;
 use crate::overlay::options::SyncMode;
 use crate::sys::at::{At, OpenMode, SetTime};
 use crate::sys::errno::{Errno, Result};
-use crate::sys::file::FileFd;
-use crate::sys::stat::FileType;
+use crate::sys::stat::{FileType, Stat};
 use crate::sys::xattr::XattrMode;
 
 const CAPABILITY: &std::ffi::CStr = c"security.capability";
@@ -43,12 +42,13 @@ impl Overlay {
     }
 
     /// A file of this size without data.
-    pub(super) fn make_empty(&self, size: u64) -> Result<(Temp<'_>, Option<FileFd>)> {
-        let (temp, file) = self.work()?.file()?;
-        if size > 0 {
-            file.truncate(size)?;
+    pub(super) fn make_empty(&self, stat: &Stat) -> Result<Temp<'_>> {
+        let temp = self.work()?.file(self.perm_to_begin_with(stat))?;
+        match temp.file() {
+            Some(file) if stat.size > 0 => file.truncate(stat.size)?,
+            _ => {}
         }
-        Ok((temp, Some(file)))
+        Ok(temp)
     }
 
     /// Writes the mark (1.4).
@@ -66,7 +66,7 @@ impl Overlay {
         if node.has_upper_data() {
             return Ok(());
         }
-        let (from, _) = self.open_backing(node, OpenMode::READ)?;
+        let (from, data_stat) = self.open_backing(node, OpenMode::READ)?;
         let mode = OpenMode {
             write: true,
             ..OpenMode::READ
@@ -79,7 +79,8 @@ impl Overlay {
         let size = data.size(stat.size);
         // Writing takes file capabilities away.
         let capability = to.at().get_xattr(CAPABILITY)?;
-        from.file.copy_data_to(&to, size)?;
+        self.work()?
+            .copy_data((&from.file, &data_stat), &to, size)?;
         to.truncate(size)?;
         if let Some(capability) = capability {
             to.at().set_xattr(CAPABILITY, &capability, XattrMode::Any)?;

@@ -12,6 +12,7 @@ mod flatten;
 mod index;
 pub mod link;
 pub mod long;
+mod maker;
 mod metacopy;
 pub(in crate::overlay) mod mode;
 mod protect;

@@ -132,14 +132,27 @@ impl Overlay {
     }
 
     fn rmdir_slot(&self, slot: &Slot<'_>, seen: &Seen, victim: &Arc<Node>) -> Result<()> {
+        let covered = seen.upper().is_none() || self.is_lower_positive(slot.parent, slot.name);
+        // What shows in a directory of the upper layer alone is what is in it: the filesystem knows.
+        if !covered && victim.lower_dirs().is_empty() {
+            let _state = victim.dir().write_second();
+            let hold = self.hold(slot, seen)?;
+            match slot.dir.rmdir(slot.name) {
+                Ok(()) => {
+                    hold.forget_name(victim, slot);
+                    return Ok(());
+                }
+                // There may be whiteouts in it.
+                Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
         // Nothing may come into the victim while it goes.
         let _state = self.lock_empty_dir(victim)?;
         let hold = self.hold(slot, seen)?;
-        match seen.upper() {
-            Some(_) if !self.is_lower_positive(slot.parent, slot.name) => {
-                self.remove_upper_dir(slot)?;
-            }
-            _ => self.hide(slot, seen)?,
+        match covered {
+            false => self.remove_upper_dir(slot)?,
+            true => self.hide(slot, seen)?,
         }
         hold.forget_name(victim, slot);
         Ok(())

@@ -282,7 +282,8 @@ impl Overlay {
         } else if node.is_dir() && new_parent.has_lower() {
             self.set_opaque(at).map_err(|_| Errno::EXDEV)?;
         }
-        if self.has_other_number(node) || self.has_origin(at)? {
+        // No entry of a pure directory has an origin.
+        if self.has_other_number(node) || slot.parent.is_impure() && self.has_origin(at)? {
             self.set_impure(new_parent)?;
         }
         Ok(())

@@ -5,13 +5,14 @@ use super::workdir::WorkDir;
 use crate::sys::at::{At, PathFd};
 use crate::sys::dir::{DirFd, RenameMode};
 use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FileFd;
 use crate::sys::name::Name;
 
 #[derive(Debug)]
 enum What {
     Named(Name),
-    /// A file that never had a name.
-    Unnamed(PathFd),
+    /// A file that never had a name: what is open.
+    Unnamed,
     /// Published, or handed on.
     Gone,
 }
@@ -21,6 +22,8 @@ enum What {
 pub struct Temp<'a> {
     work: &'a WorkDir,
     what: What,
+    /// A regular file that is to be written is open.
+    file: Option<FileFd>,
 }
 
 impl<'a> Temp<'a> {
@@ -29,15 +32,26 @@ impl<'a> Temp<'a> {
         Temp {
             work,
             what: What::Named(name),
+            file: None,
         }
     }
 
-    /// A file without any name.
-    pub(super) fn unnamed(work: &'a WorkDir, path: PathFd) -> Temp<'a> {
+    /// A file that has this name, or none.
+    pub(super) fn open(work: &'a WorkDir, name: Option<Name>, file: FileFd) -> Temp<'a> {
         Temp {
             work,
-            what: What::Unnamed(path),
+            what: name.map_or(What::Unnamed, What::Named),
+            file: Some(file),
         }
+    }
+
+    /// The regular file, open for reading and writing, if it was made to be written.
+    pub fn file(&self) -> Option<&FileFd> {
+        self.file.as_ref()
+    }
+
+    fn unnamed(&self) -> Result<&FileFd> {
+        self.file.as_ref().ok_or(Errno::ENOENT)
     }
 
     /// The object.
@@ -47,7 +61,7 @@ impl<'a> Temp<'a> {
     pub fn at(&self) -> Result<At<'_>> {
         match &self.what {
             What::Named(name) => Ok(At::child(&self.work.dir, name)),
-            What::Unnamed(path) => Ok(path.at()),
+            What::Unnamed => Ok(self.unnamed()?.at()),
             What::Gone => Err(Errno::ENOENT),
         }
     }
@@ -70,7 +84,7 @@ impl<'a> Temp<'a> {
     pub fn publish(mut self, dir: &DirFd, name: &Name) -> Result<()> {
         match &self.what {
             What::Named(temp) => self.work.rename_to_free(temp, dir, name)?,
-            What::Unnamed(path) => path.at().link(dir, name)?,
+            What::Unnamed => self.unnamed()?.at().link(dir, name)?,
             What::Gone => return Err(Errno::ENOENT),
         }
         self.what = What::Gone;
@@ -125,7 +139,7 @@ impl<'a> Temp<'a> {
     /// Those of open and unlink.
     pub fn into_unnamed(mut self) -> Result<PathFd> {
         match std::mem::replace(&mut self.what, What::Gone) {
-            What::Unnamed(path) => Ok(path),
+            What::Unnamed => Ok(self.file.take().ok_or(Errno::ENOENT)?.into_path_fd()),
             What::Named(name) => {
                 let path = At::child(&self.work.dir, &name).open_path();
                 self.work.discard(&name);
@@ -137,9 +151,9 @@ impl<'a> Temp<'a> {
 
     /// A rename needs a name to start from.
     fn give_name(&mut self) -> Result<()> {
-        if let What::Unnamed(path) = &self.what {
+        if let What::Unnamed = self.what {
             let name = self.work.fresh_name()?;
-            path.at().link(&self.work.dir, &name)?;
+            self.unnamed()?.at().link(&self.work.dir, &name)?;
             self.what = What::Named(name);
         }
         Ok(())

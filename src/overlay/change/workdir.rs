@@ -12,18 +12,23 @@ use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FileFd;
 use crate::sys::name::Name;
 use crate::sys::remove::remove_tree;
-use crate::sys::stat::{FileType, Rdev};
+use crate::sys::stat::{FileType, Rdev, Stat};
 
 const READ_WRITE: OpenMode = OpenMode {
     write: true,
     ..OpenMode::READ
 };
 
+/// A file without holes up to this size is copied by one read and one write.
+const AT_ONCE_BYTES: u64 = 64 << 10;
+
 /// The `work` directory inside the user's `workdir`.
 #[derive(Debug)]
 pub struct WorkDir {
     pub(super) dir: DirFd,
     counter: AtomicU64,
+    /// The device that was last found to share no blocks with this one; 0 is none.
+    apart: AtomicU64,
     pub(super) whiteouts: Whiteouts,
 }
 
@@ -52,6 +57,7 @@ impl WorkDir {
         Ok(WorkDir {
             dir,
             counter: AtomicU64::new(0),
+            apart: AtomicU64::new(0),
             whiteouts: Whiteouts::default(),
         })
     }
@@ -72,21 +78,48 @@ impl WorkDir {
     ///
     /// # Errors
     /// Those of open.
-    pub fn file(&self) -> Result<(Temp<'_>, FileFd)> {
-        match self.dir.create_unnamed(READ_WRITE, 0o600) {
-            Ok(file) => {
-                let path = file.at().open_path()?;
-                Ok((Temp::unnamed(self, path), file))
-            }
-            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT) => self.named_file(),
+    pub fn file(&self, perm: u32) -> Result<Temp<'_>> {
+        match self.dir.create_unnamed(READ_WRITE, perm) {
+            Ok(file) => Ok(Temp::open(self, None, file)),
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT) => self.named_file(perm),
             Err(errno) => Err(errno),
         }
     }
 
-    fn named_file(&self) -> Result<(Temp<'_>, FileFd)> {
+    fn named_file(&self, perm: u32) -> Result<Temp<'_>> {
         let name = self.fresh_name()?;
-        let file = self.dir.create_file(&name, READ_WRITE, 0o600)?;
-        Ok((Temp::named(self, name), file))
+        let file = self.dir.create_file(&name, READ_WRITE, perm)?;
+        Ok(Temp::open(self, Some(name), file))
+    }
+
+    /// Makes the empty file `to` hold the first `size` bytes of `from`, which has the attributes `stat`: by sharing
+    /// blocks where the two filesystems can do that.
+    ///
+    /// # Errors
+    /// Those of reading and writing.
+    pub(super) fn copy_data(
+        &self,
+        (from, stat): (&FileFd, &Stat),
+        to: &FileFd,
+        size: u64,
+    ) -> Result<()> {
+        if size == 0 {
+            return Ok(());
+        }
+        if self.apart.load(Ordering::Relaxed) != stat.dev {
+            match from.clone_to(to) {
+                // All of it is there, and what came to it meanwhile.
+                Ok(()) => return to.truncate(size),
+                Err(Errno::EOPNOTSUPP | Errno::EXDEV | Errno::ENOTTY) => {
+                    self.apart.store(stat.dev, Ordering::Relaxed);
+                }
+                Err(errno) => log::debug!("no shared blocks: {errno}"),
+            }
+        }
+        match stat.blocks.saturating_mul(512) >= stat.size && size <= AT_ONCE_BYTES {
+            true => from.copy_small_to(to, size),
+            false => from.copy_stretches_to(to, size, &mut |_| Ok(())),
+        }
     }
 
     /// An unpublished directory.
@@ -227,8 +260,8 @@ mod tests {
             .mkdir(&name(b"inner").unwrap(), 0o755)
             .unwrap();
         drop(made);
-        drop(work.file().unwrap());
-        drop(work.named_file().unwrap());
+        drop(work.file(0o600).unwrap());
+        drop(work.named_file(0o600).unwrap());
         drop(work.symlink(b"x").unwrap());
         assert_eq!(
             std::fs::read_dir(temp.path().join("work")).unwrap().count(),
@@ -242,13 +275,13 @@ mod tests {
         let work = WorkDir::claim(&dir, false).unwrap();
         let target = name(b"t").unwrap();
         for round in 0..2 {
-            let unnamed = work.file().unwrap().0.publish(&dir, &target);
+            let unnamed = work.file(0o600).unwrap().publish(&dir, &target);
             assert_eq!(unnamed.is_ok(), round == 0);
             assert_eq!(
-                work.named_file().unwrap().0.publish(&dir, &target),
+                work.named_file(0o600).unwrap().publish(&dir, &target),
                 Err(Errno::EEXIST)
             );
         }
-        work.file().unwrap().0.replace(&dir, &target).unwrap();
+        work.file(0o600).unwrap().replace(&dir, &target).unwrap();
     }
 }

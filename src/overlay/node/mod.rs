@@ -371,6 +371,11 @@ impl Node {
         *self.protection.lock() = Some(protection);
     }
 
+    /// Notes the protection unless it is known.
+    pub fn learn_protection(&self, protection: Protection) {
+        self.protection.lock().get_or_insert(protection);
+    }
+
     /// The default ACL as far as it is known.
     pub fn default_acl(&self) -> Option<DefaultAcl> {
         *self.rare.get()?.default_acl.lock()

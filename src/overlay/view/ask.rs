@@ -54,6 +54,8 @@ struct Answer {
     stop: bool,
     /// There is a `.wh.` file beside the name.
     marker: bool,
+    /// It is a file whose attributes were read, and none protects it.
+    unprotected: bool,
 }
 
 impl Answer {
@@ -64,6 +66,7 @@ impl Answer {
             absolute: None,
             stop: false,
             marker: false,
+            unprotected: false,
         }
     }
 }
@@ -142,6 +145,7 @@ impl Overlay {
             let answer = self.ask(&dir, name, From::Upper)?;
             seen.upper_whiteout = matches!(answer.probe, Probe::Whiteout);
             seen.upper_marker = answer.marker;
+            seen.upper_unprotected = answer.unprotected;
             needs.note(&answer, From::Upper, &merge);
             next = step(&mut merge, UPPER, &answer);
             if let Some(redirect) = answer.redirect {
@@ -325,7 +329,7 @@ impl Overlay {
                 }
             }
             FileType::Dir => {
-                let mut marks = self.rules.of_dir(at)?;
+                let mut marks = self.dir_marks(from.layer(), at, &stat)?;
                 if marks.redirect && !marks.opaque {
                     answer.redirect = Some(self.rules.redirect(at)?);
                 }
@@ -335,7 +339,8 @@ impl Overlay {
                 Probe::Dir { stat, marks }
             }
             FileType::File => {
-                let marks = self.rules.of_file(at, &stat)?;
+                let marks = self.file_marks(from.layer(), at, &stat)?;
+                answer.unprotected = marks.unprotected;
                 if marks.metacopy {
                     self.rules.check_metacopy(at)?;
                     if marks.redirect && (!self.data_only.is_empty() || !from.is_bottom()) {
@@ -360,14 +365,7 @@ impl Overlay {
         // It hides what has this name below, not what a redirect or the data of a metacopy leads to.
         let leads_below = matches!(answer.probe, Probe::NonDir { metacopy: true, .. });
         answer.stop &= !leads_below && answer.redirect.is_none();
-        if !self.is_plain() {
-            match &mut answer.probe {
-                Probe::NonDir { stat, .. } | Probe::Dir { stat, .. } => {
-                    *stat = self.meant(from.layer(), at, *stat)?;
-                }
-                Probe::Absent | Probe::Whiteout => {}
-            }
-        }
+        self.mean(from.layer(), at, &mut answer.probe)?;
         Ok(answer)
     }
 

@@ -177,6 +177,9 @@ impl Overlay {
         seen: &Seen,
         place: Place,
     ) -> Result<Arc<Node>> {
+        if let (Some(node), None) = (self.table.find(&real_key(&part.stat)), &self.index) {
+            return Ok(node);
+        }
         let origin = self.origin_mark(parent, name)?;
         let indexed = self.indexed_upper(&part.stat, origin.as_deref())?;
         let key = match &indexed {
@@ -205,6 +208,9 @@ impl Overlay {
         if let Some(names) = names {
             // Known by another name so far, for which nobody had asked the index.
             node.adopt(upper_of(&part.stat), names, own_data);
+        }
+        if seen.upper_unprotected {
+            node.learn_protection(Protection::default());
         }
         Ok(node)
     }
@@ -245,6 +251,9 @@ impl Overlay {
             let part = Part { stat, ..*part };
             return self.lower_node(parent, name, &part, seen);
         }
+        if node.upper().is_none() {
+            node.learn_protection(self.lower_protection(&node, stat));
+        }
         Ok(node)
     }
 
@@ -257,6 +266,9 @@ impl Overlay {
         place: Place,
     ) -> Result<Arc<Node>> {
         let top = parts.first().ok_or(Errno::EIO)?;
+        if let Some(node) = self.table.find(&real_key(&top.stat)) {
+            return Ok(node);
+        }
         let upper = seen.upper();
         let lowers = &parts[usize::from(upper.is_some())..];
         // A merged directory has the number of its top-most lower, which no copy-up changes (7.2). One that was
@@ -265,7 +277,7 @@ impl Overlay {
             Some(lower) => self.identity.ino(lower.stat.dev, lower.stat.ino),
             None => self.upper_ino(parent, name, &top.stat)?,
         };
-        Ok(self.table.find_or_make(real_key(&top.stat), || NewNode {
+        let node = self.table.find_or_make(real_key(&top.stat), || NewNode {
             kind: FileType::Dir,
             ino,
             lower: seen.lower_dirs(lowers),
@@ -274,7 +286,15 @@ impl Overlay {
             redirect: seen.upper_redirect.clone(),
             indexed: None,
             place,
-        }))
+        });
+        match upper {
+            Some(part) if part.marks.unprotected => {
+                node.learn_protection(Protection::default());
+            }
+            Some(_) => {}
+            None => node.learn_protection(self.lower_protection(&node, &top.stat)),
+        }
+        Ok(node)
     }
 
     /// The number of an upper object that nothing is merged with: that of its origin, if it was copied up (7.1).

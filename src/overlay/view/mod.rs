@@ -9,6 +9,7 @@ pub mod attr;
 pub mod changes;
 mod index;
 pub mod io;
+mod known;
 pub mod list;
 pub mod lookup;
 pub mod merge;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::merge::Probe;
 use crate::layer::shared;
 use crate::layer::stat_override::Form;
 use crate::overlay::Overlay;
@@ -61,6 +62,22 @@ impl Overlay {
             LayerAt::Lower(lower) if self.shares_files(lower) => shared::within_layer(at, stat),
             _ => Ok(stat),
         }
+    }
+
+    /// Makes what a layer says of an object that of what it stands for.
+    pub(in crate::overlay) fn mean(
+        &self,
+        layer: LayerAt,
+        at: At<'_>,
+        probe: &mut Probe,
+    ) -> Result<()> {
+        match probe {
+            Probe::NonDir { stat, .. } | Probe::Dir { stat, .. } if !self.is_plain() => {
+                *stat = self.meant(layer, at, *stat)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// As [`Overlay::meant`], for the object of a node, upper or lower.

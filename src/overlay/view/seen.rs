@@ -17,6 +17,8 @@ pub(in crate::overlay) struct Seen {
     pub upper_whiteout: bool,
     /// The upper layer has a `.wh.` file beside the name, and does something with it: it may have the name, too.
     pub upper_marker: bool,
+    /// The attributes of the upper file were read, and none protects it.
+    pub upper_unprotected: bool,
     /// The redirect of the upper directory or metacopy.
     pub upper_redirect: Option<Redirect>,
     /// The top-most lower file has other names.
