@@ -7,8 +7,10 @@
 # Parts, all if none is named:
 #   attach      attach and detach of COUNT containers with a published port, names off: plynet, netavark (NETAVARK=program
 #               for another one), CNI
-#   growth      plynet's attach from the first to the GROWTH-th container of a network with names
-#   names       questions answered a second with as many names: plynet, aardvark-dns (AARDVARK=program for another one)
+#   growth      plynet's attach from the first to the GROWTH-th container of a network with names, beside a bare pair of
+#               links that `ip` puts on a bridge that grows as much
+#   names       questions answered with as many names: plynet, aardvark-dns (AARDVARK=program for another one), and a
+#               responder that knows nothing and sends each question back: what is left is the kernel's
 #   throughput  TCP from container to container over plynet's bridge, and over a bare pair of links
 #
 # Each ends with its bars, and the exit code is 1 if one is missed. Figures are also appended to the file JSON, one
@@ -18,9 +20,13 @@ set -eu
 here=$(realpath "$0") plynet=$(realpath "${PLYNET:-target/release/plynet}")
 aardvark=${AARDVARK:-/usr/lib/podman/aardvark-dns} netavark=${NETAVARK:-/usr/lib/podman/netavark}
 count=${COUNT:-50} growth=${GROWTH:-500} rounds=${ROUNDS:-5}
+[ $# -gt 0 ] || set -- attach growth names throughput
 if [ -z "${INSIDE:-}" ]; then
+    if [[ " $* " = *" names "* ]] && [ -z "${FLOOD:-}" ]; then
+        FLOOD=$(cargo bench --no-run --bench dns --message-format json | jq -r 'select(.target.name == "dns") | .executable')
+    fi
     # What is started in here ends with it.
-    export INSIDE=1 PLYNET=$plynet JSON=${JSON:+$(realpath "$JSON")}
+    export FLOOD INSIDE=1 PLYNET=$plynet JSON=${JSON:+$(realpath "$JSON")}
     exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private bash "$here" "$@"
 fi
 mount -t tmpfs none /run
@@ -130,74 +136,115 @@ attach() {
     bar "attach, clock: CNI / plynet" "$(over "${wall[cni]}" "${wall[plynet]}")" ge 8
 }
 
-# A network with names and GROWTH containers; $grown are the figures of its first and last tenth.
+# The least there is to do for a container: the pair of links, one on the bridge, and the other one switched on.
+bare_up() {
+    ip link add "bare$1" up master bare0 type veth peer name eth0 netns "b$1"
+    ip -n "b$1" link set eth0 up
+}
+
+# A network with names and GROWTH containers, and as many bare links on a bridge of their own; $grown are the figures of
+# the first and last tenth of both, taken in turns.
 grow() {
     [ -z "${grown:-}" ] || return 0
-    local tenth=$((growth / 10)) first last
+    local tenth=$((growth / 10)) first last bare_first bare_last
     ply network create bench --subnet 10.90.0.0/16 >/dev/null
+    ip link add bare0 up type bridge
     namespaces $((growth + 1))
+    for i in $(seq "$growth"); do
+        ip netns add "b$i"
+        # As plynet does: else each new one tells all others of its link-local address.
+        ip netns exec "b$i" sysctl -qw net.ipv6.conf.default.disable_ipv6=1
+    done
+    sysctl -qw net.ipv6.conf.bare0.disable_ipv6=1
     plynet_up 0
     first=$(cost plynet_up 1 "$tenth")
+    bare_first=$(cost bare_up 1 "$tenth")
     cost plynet_up $((tenth + 1)) $((growth - tenth)) >/dev/null
+    cost bare_up $((tenth + 1)) $((growth - tenth)) >/dev/null
     last=$(cost plynet_up $((growth - tenth + 1)) "$growth")
-    grown="$first $last $(processes plynet_up $((growth + 1)) 1)"
+    bare_last=$(cost bare_up $((growth - tenth + 1)) "$growth")
+    grown="$first $last $bare_first $bare_last $(processes plynet_up $((growth + 1)) 1)"
+    ip link del bare0
 }
 
 growth() {
     grow
-    local cpu wall last_cpu last_wall started
-    read -r cpu wall last_cpu last_wall started <<<"$grown"
-    printf '\n%-10s %18s\n' "ms, $growth" 'attach CPU  clock'
-    printf '%-10s %10s %7s\n' 'first 10%' "$cpu" "$wall" 'last 10%' "$last_cpu" "$last_wall"
-    record containers "$growth" first_cpu_ms "$cpu" first_ms "$wall" last_cpu_ms "$last_cpu" last_ms "$last_wall"
+    local cpu wall last_cpu last_wall bare_cpu bare_wall bare_last_cpu bare_last_wall started own
+    read -r cpu wall last_cpu last_wall bare_cpu bare_wall bare_last_cpu bare_last_wall started <<<"$grown"
+    printf '\n%-10s %18s %18s\n' "ms, $growth" 'attach CPU  clock' 'bare CPU  clock'
+    printf '%-10s %10s %7s %10s %7s\n' 'first 10%' "$cpu" "$wall" "$bare_cpu" "$bare_wall" \
+        'last 10%' "$last_cpu" "$last_wall" "$bare_last_cpu" "$bare_last_wall"
+    record containers "$growth" first_cpu_ms "$cpu" first_ms "$wall" last_cpu_ms "$last_cpu" last_ms "$last_wall" \
+        bare_first_cpu_ms "$bare_cpu" bare_first_ms "$bare_wall" bare_last_cpu_ms "$bare_last_cpu" bare_last_ms "$bare_last_wall"
     bar "attach, CPU: last tenth / first tenth" "$(over "$last_cpu" "$cpu")" le 1.5
     bar "attach, clock: last tenth / first tenth" "$(over "$last_wall" "$wall")" le 1.5
+    own=$(awk "BEGIN { printf \"%.2f\", ($last_cpu - ($bare_last_cpu - $bare_cpu)) / $cpu }")
+    bar "attach, CPU: last / first, without what a bare link grows by" "$own" le 1.1
     bar "processes started by an attach on a network with names" "$started" le 0
 }
 
-# One round of questions from a container to port $1 of the process $2, each end on its own processor: answers a second,
-# and answers for each second that the server's processor worked, as with fast servers it is the client that is slow.
+# One round of questions from a container to the server $1, each end on its own processor: answers a second, and for each
+# answer the microseconds that the server and the kernel worked for it on the server's processor.
 asked() {
-    local before after
-    taskset -apc 0 "$2" >/dev/null
-    before=$(awk '{ print $14 + $15 }' "/proc/$2/stat")
-    ip netns exec n1 taskset -c 1 dnsperf -s 10.90.0.1 -p "$1" -d "$3" -c 4 -l 4 >/run/dnsperf 2>&1
-    after=$(awk '{ print $14 + $15 }' "/proc/$2/stat")
-    grep -q 'NOERROR.*(100.00%)' /run/dnsperf || { cat /run/dnsperf >&2; return 1; }
-    awk -v spent=$((after - before)) -v hertz="$(getconf CLK_TCK)" '
-        /Queries completed/ { all = $3 }
-        /Queries per second/ { printf "%d %d\n", $4, all * hertz / spent }' /run/dnsperf
+    local server=$1 load=$2 before after pid=${pid[$1]} port=${port[$1]} questions=/run/questions-$1 seconds=3
+    local taken=(ip netns exec n1 taskset -c 1) words
+    taskset -apc 0 "$pid" >/dev/null
+    before=$(awk '{ print $14, $15 }' "/proc/$pid/stat")
+    case $load in
+    dnsperf)
+        "${taken[@]}" dnsperf -s 10.90.0.1 -p "$port" -d "$questions" -c 4 -l "$seconds" >/run/dnsperf 2>&1
+        grep -q 'NOERROR.*(100.00%)' /run/dnsperf || { cat /run/dnsperf >&2; return 1; }
+        words=$(awk '/Queries completed/ { all = $3 } /Queries per second/ { print int($4), all }' /run/dnsperf)
+        ;;
+    *)
+        words=$("${taken[@]}" "$FLOOD" ask "10.90.0.1:$port" "$questions" --seconds "$seconds" \
+            --clients "${load%x*}" --window "${load#*x}" | awk -v s="$seconds" '{ print $1, $1 * s }')
+        ;;
+    esac
+    after=$(awk '{ print $14, $15 }' "/proc/$pid/stat")
+    awk -v hertz="$(getconf CLK_TCK)" '{
+        us = 1000000 / hertz / $2; printf "%d %.2f %.2f\n", $1, ($5 - $3) * us, ($6 - $4) * us
+    }' <<<"$words $before $after"
 }
 
 names() {
     grow
     declare -A port pid rate work
-    local server round rss
+    local server load round rss user kernel servers=(plynet aardvark nothing)
     mkdir -p /run/aardvark
     # The gateway, then for each container: id, IPv4, IPv6, names.
     { echo 10.90.0.1; ply --json ls | jq -r '.[] | "\(.name) \(.addresses[0].ip)  \(.name)"'; } >/run/aardvark/bench
-    seq -f 'n%.0f.bench.plynet A' 0 "$growth" | shuf --random-source=<(yes) >/run/questions-plynet
+    seq -f 'n%.0f.bench.plynet A' 0 "$growth" | shuf --random-source=<(yes) | tee /run/questions-nothing >/run/questions-plynet
     seq -f 'n%.0f.dns.podman A' 0 "$growth" | shuf --random-source=<(yes) >/run/questions-aardvark
     "$aardvark" --config /run/aardvark -p 5353 run 2>/dev/null &
+    "$FLOOD" echo 10.90.0.1:5454 &
+    port=([plynet]=53 [aardvark]=5353 [nothing]=5454) pid=([nothing]=$!)
     sleep 1
-    port=([plynet]=53 [aardvark]=5353)
-    pid=([plynet]=$(cat /run/plynet/dns/alive) [aardvark]=$(cat /run/aardvark/aardvark.pid))
-    for round in $(seq "$rounds"); do
-        for server in plynet aardvark; do
-            asked "${port[$server]}" "${pid[$server]}" "/run/questions-$server" >>"/run/rate-$server"
+    pid+=([plynet]=$(cat /run/plynet/dns/alive) [aardvark]=$(cat /run/aardvark/aardvark.pid))
+    printf '\n%-14s %-10s %10s %10s %10s %10s\n' "$growth names" server 'answers/s' 'user us' 'kernel us' 'RSS KiB'
+    for load in 4x25 100x2 100x1 dnsperf; do
+        [ "$load" != dnsperf ] || servers=(plynet aardvark)
+        for round in $(seq "$rounds"); do
+            for server in "${servers[@]}"; do
+                asked "$server" "$load" >>"/run/asked-$load-$server"
+            done
         done
+        for server in "${servers[@]}"; do
+            rate[$server]=$(cut -d' ' -f1 "/run/asked-$load-$server" | median)
+            user=$(cut -d' ' -f2 "/run/asked-$load-$server" | median)
+            kernel=$(cut -d' ' -f3 "/run/asked-$load-$server" | median)
+            work[$server]=$(awk '{ print $2 + $3 }' "/run/asked-$load-$server" | median)
+            rss=$(awk '/VmRSS/ { print $2 }' "/proc/${pid[$server]}/status")
+            printf '%-14s %-10s %10s %10s %10s %10s\n' "$load" "$server" "${rate[$server]}" "$user" "$kernel" "$rss"
+            record load "$load" server "$server" names "$growth" answers_per_second "${rate[$server]}" \
+                user_us "$user" kernel_us "$kernel" rss_kib "$rss"
+        done
+        if [ "$load" = 4x25 ]; then
+            bar "answers a second: plynet / aardvark-dns" "$(over "${rate[plynet]}" "${rate[aardvark]}")" ge 2
+            bar "CPU for each answer: aardvark-dns / plynet" "$(over "${work[aardvark]}" "${work[plynet]}")" ge 2
+        fi
     done
-    printf '\n%-10s %12s %12s %12s\n' names 'answers/s' 'per CPU s' 'RSS KiB'
-    for server in plynet aardvark; do
-        rate[$server]=$(cut -d' ' -f1 "/run/rate-$server" | median)
-        work[$server]=$(cut -d' ' -f2 "/run/rate-$server" | median)
-        rss=$(awk '/VmRSS/ { print $2 }' "/proc/${pid[$server]}/status")
-        printf '%-10s %12s %12s %12s\n' "$server" "${rate[$server]}" "${work[$server]}" "$rss"
-        record server "$server" names "$growth" answers_per_second "${rate[$server]}" \
-            answers_per_cpu_second "${work[$server]}" rss_kib "$rss"
-    done
-    kill "${pid[aardvark]}"
-    bar "answers a second: plynet / aardvark-dns" "$(over "${rate[plynet]}" "${rate[aardvark]}")" ge 2
+    kill "${pid[aardvark]}" "${pid[nothing]}"
 }
 
 # Gbit/s from the namespace $1 to $3, which is the address of $2; each end on its own processor.
@@ -230,7 +277,6 @@ throughput() {
     bar "TCP between containers: over plynet's bridge / over a bare pair" "$(over "$over_bridge" "$bare")" ge 0.8
 }
 
-[ $# -gt 0 ] || set -- attach growth names throughput
 for part in "$@"; do
     case $part in
     attach | growth | names | throughput) "$part" ;;

@@ -15,6 +15,7 @@ use rustix::thread::UnshareFlags;
 
 use super::errno::{Errno, Result};
 
+pub mod datagrams;
 pub mod extents;
 
 fn check(ret: c_long) -> Result<usize> {

@@ -8,6 +8,7 @@ pub mod btrfs;
 pub mod conntrack;
 mod copy;
 pub mod creds;
+pub mod datagrams;
 mod dedupe;
 pub mod dir;
 pub mod epoll;

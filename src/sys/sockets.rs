@@ -9,12 +9,17 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
+/// What may wait at a UDP socket of a server, in bytes of the kernel's memory: some thousand datagrams of many clients.
+const WAITING: usize = 2 << 20;
+
 /// A UDP socket on an address that this host need not have yet, such as an IPv6 address that is still being checked.
 ///
 /// # Errors
 /// As socket(2) and bind(2) say.
 pub fn udp_server(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address, SocketType::DGRAM)?;
+    // Who may not have more than others makes do with that.
+    let _ = sockopt::set_socket_recv_buffer_size_force(&socket, WAITING);
     bind(&socket, address)?;
     Ok(socket.into())
 }

@@ -1,6 +1,7 @@
 //! Names, aliases, services and the way back; each network for itself.
 
 use hickory_proto::rr::RecordType::{A, AAAA, ANY, MX, PTR};
+use rustix::process::Signal;
 
 use crate::rig::*;
 
@@ -165,4 +166,59 @@ fn an_answer_knows_what_happened_before_its_question() {
             assert_eq!(ask("10.61.0.1", "first.", A), "10.61.0.2");
         },
     );
+}
+
+/// Questions that wait together are taken and answered together, by one packet for each client where the way allows it.
+#[test]
+fn of_a_burst_each_question_has_its_own_answer() {
+    on_host("of_a_burst_each_question_has_its_own_answer", |host| {
+        host.network("blue", &["10.61.0.0/24", "fd61::/64"]);
+        let all: Vec<String> = (2..62).map(|i| format!("10.61.0.{i}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        host.attach("blue", "many", &[], &all);
+        host.attach("blue", "web", &[], &["10.61.0.99", "fd61::99"]);
+        let _serving = host.serve();
+        assert_eq!(ask("10.61.0.1", "web.", A), "10.61.0.99");
+        let responder = host.responder().unwrap();
+        // With the small one, no packet of many long answers can be made.
+        let both = &["10.61.0.1", "10.61.0.1", "fd61::1"];
+        for (mtu, gateways) in [("65536", &both[..]), ("576", &both[..2])] {
+            run("ip", &["link", "set", "lo", "mtu", mtu]);
+            let clients: Vec<_> = gateways.iter().map(|gateway| socket(gateway)).collect();
+            signal(responder, Signal::STOP);
+            for (client, number) in clients.iter().zip(0u16..) {
+                client.send(b"nonsense").unwrap();
+                for id in 0..30 {
+                    let (name, kind) = kind_of(id);
+                    let mut message = with_edns(question(name, kind), 1232);
+                    message.metadata.id = number * 100 + id;
+                    client.send(&message.to_vec().unwrap()).unwrap();
+                }
+            }
+            signal(responder, Signal::CONT);
+            for (client, number) in clients.iter().zip(0u16..) {
+                let mut missing: std::collections::BTreeSet<u16> = (0..30).collect();
+                while !missing.is_empty() {
+                    let mut buffer = [0; 4096];
+                    let length = client.recv(&mut buffer).unwrap();
+                    let reply = hickory_proto::op::Message::from_vec(&buffer[..length]).unwrap();
+                    let id = reply.id - number * 100;
+                    assert!(missing.remove(&id), "{id} once more");
+                    let said = match kind_of(id) {
+                        ("many.", _) => reply.answers.len().to_string(),
+                        _ => words(&reply),
+                    };
+                    assert_eq!(
+                        said,
+                        ["60", "10.61.0.99", "fd61::99", ""][usize::from(id) % 4]
+                    );
+                }
+            }
+        }
+    });
+}
+
+/// What the n-th question of a burst is.
+fn kind_of(n: u16) -> (&'static str, hickory_proto::rr::RecordType) {
+    [("many.", A), ("web.", A), ("web.", AAAA), ("web.", MX)][usize::from(n) % 4]
 }

@@ -4,7 +4,6 @@
 //! that is answered for: a container hears only of its own networks. Each readiness does a bounded piece of work, so no
 //! client keeps another one waiting.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -17,12 +16,11 @@ use super::slots::{Slot, Slots};
 use super::streams::Streams;
 use super::upstream::{Client, Done, Upstream};
 use crate::net::error::{OrAt, Result};
+use crate::sys::datagrams::{Inbox, Outbox};
 use crate::sys::epoll::{Epoll, Interest};
 
 /// How often deadlines are looked at, while there are any.
 const TICK: Duration = Duration::from_millis(200);
-/// Datagrams that a socket may have answered before the others get their turn.
-const DATAGRAMS_AT_ONCE: usize = 32;
 /// The longest request by UDP that is read whole.
 const DATAGRAM_MAX: usize = 4096;
 
@@ -49,6 +47,8 @@ pub struct Server {
     /// Some address could not be listened on and is to be tried again.
     incomplete: bool,
     ticked: Instant,
+    inbox: Inbox,
+    outbox: Outbox,
     out: Vec<u8>,
 }
 
@@ -81,6 +81,8 @@ impl Server {
             turn: 0,
             incomplete: false,
             ticked: Instant::now(),
+            inbox: Inbox::new(DATAGRAM_MAX),
+            outbox: Outbox::default(),
             out: Vec::new(),
         };
         server.settle();
@@ -222,39 +224,41 @@ impl Server {
         let Some(slot) = self.seats.at(number) else {
             return Ok(());
         };
-        let mut buffer = [0; DATAGRAM_MAX];
-        for _ in 0..DATAGRAMS_AT_ONCE {
-            let Some(seat) = self.seats.get_mut(slot) else {
-                break;
-            };
-            let (length, peer) = match seat.datagrams.recv_from(&mut buffer) {
-                Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // Nothing more, or nothing to be done about it.
-                Err(_) => break,
-            };
-            self.follow()?;
-            self.answer_datagram(slot, &buffer[..length], peer);
+        let taken = self
+            .seats
+            .get_mut(slot)
+            .map(|seat| self.inbox.take(&seat.datagrams));
+        let Some(Ok(_)) = taken else {
+            // Nothing more, or nothing to be done about it.
+            return Ok(());
+        };
+        self.follow()?;
+        for (request, bytes, peer) in self.answer_inbox(slot) {
+            self.forward(slot, *request, &bytes, Client::Datagram(slot, peer));
         }
         Ok(())
     }
 
-    fn answer_datagram(&mut self, slot: Slot, bytes: &[u8], peer: SocketAddr) {
+    /// Answers what came in at a seat, and returns what somebody else has to be asked.
+    fn answer_inbox(&mut self, slot: Slot) -> Vec<(Box<Request>, Vec<u8>, SocketAddr)> {
+        let mut others = Vec::new();
         let Some(seat) = self.seats.get_mut(slot) else {
-            return;
+            return others;
         };
         let Some(zone) = self.catalog.zone(&seat.network) else {
-            return;
+            return others;
         };
-        self.turn = self.turn.wrapping_add(1);
-        match message::respond(bytes, Transport::Udp, zone, self.turn, &mut self.out) {
-            Verdict::Silence => {}
-            // A reply that cannot be sent is one that is lost: the client asks again.
-            Verdict::Reply => drop(seat.datagrams.send_to(&self.out, peer)),
-            Verdict::Forward(request) => {
-                self.forward(slot, *request, bytes, Client::Datagram(slot, peer));
+        for (bytes, peer) in self.inbox.iter() {
+            self.turn = self.turn.wrapping_add(1);
+            match message::respond(bytes, Transport::Udp, zone, self.turn, &mut self.out) {
+                Verdict::Silence => {}
+                Verdict::Reply => self.outbox.push(peer, &self.out),
+                Verdict::Forward(request) => others.push((request, bytes.to_vec(), peer)),
             }
         }
+        // A reply that cannot be sent is one that is lost: the client asks again.
+        self.outbox.send(&seat.datagrams);
+        others
     }
 
     fn accept(&mut self, number: u64) {
