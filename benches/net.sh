@@ -142,11 +142,19 @@ bare_up() {
     ip -n "b$1" link set eth0 up
 }
 
+# What both cost with the numbers $1 to $2, five times in turns: processor and clock of plynet, then of the bare pair.
+turns() {
+    local some=$((($2 - $1 + 1) / 5)) i
+    for i in $(seq "$1" "$some" "$2"); do
+        echo "$(cost plynet_up "$i" $((i + some - 1))) $(cost bare_up "$i" $((i + some - 1)))"
+    done | awk '{ for (i = 1; i <= 4; i++) sum[i] += $i } END { for (i = 1; i <= 4; i++) printf "%.2f ", sum[i] / NR }'
+}
+
 # A network with names and GROWTH containers, and as many bare links on a bridge of their own; $grown are the figures of
 # the first and last tenth of both, taken in turns.
 grow() {
     [ -z "${grown:-}" ] || return 0
-    local tenth=$((growth / 10)) first last bare_first bare_last
+    local tenth=$((growth / 10)) first last
     ply network create bench --subnet 10.90.0.0/16 >/dev/null
     ip link add bare0 up type bridge
     namespaces $((growth + 1))
@@ -157,20 +165,18 @@ grow() {
     done
     sysctl -qw net.ipv6.conf.bare0.disable_ipv6=1
     plynet_up 0
-    first=$(cost plynet_up 1 "$tenth")
-    bare_first=$(cost bare_up 1 "$tenth")
+    first=$(turns 1 "$tenth")
     cost plynet_up $((tenth + 1)) $((growth - tenth)) >/dev/null
     cost bare_up $((tenth + 1)) $((growth - tenth)) >/dev/null
-    last=$(cost plynet_up $((growth - tenth + 1)) "$growth")
-    bare_last=$(cost bare_up $((growth - tenth + 1)) "$growth")
-    grown="$first $last $bare_first $bare_last $(processes plynet_up $((growth + 1)) 1)"
+    last=$(turns $((growth - tenth + 1)) "$growth")
+    grown="$first $last $(processes plynet_up $((growth + 1)) 1)"
     ip link del bare0
 }
 
 growth() {
     grow
     local cpu wall last_cpu last_wall bare_cpu bare_wall bare_last_cpu bare_last_wall started own
-    read -r cpu wall last_cpu last_wall bare_cpu bare_wall bare_last_cpu bare_last_wall started <<<"$grown"
+    read -r cpu wall bare_cpu bare_wall last_cpu last_wall bare_last_cpu bare_last_wall started <<<"$grown"
     printf '\n%-10s %18s %18s\n' "ms, $growth" 'attach CPU  clock' 'bare CPU  clock'
     printf '%-10s %10s %7s %10s %7s\n' 'first 10%' "$cpu" "$wall" "$bare_cpu" "$bare_wall" \
         'last 10%' "$last_cpu" "$last_wall" "$bare_last_cpu" "$bare_last_wall"
