@@ -122,11 +122,13 @@ fn mount_point(mode: Mode, path: &Path) -> Result<OsString, Failure> {
     }
     let place = std::fs::canonicalize(path).map_err(|error| wrong(&reason(&error)))?;
     let place = OsString::from(place);
-    let table = Table::read().map_err(|errno| Failure::failed(format!("/proc: {errno}")))?;
-    let top = table.top_at(&place);
     // Engines mount over what they find, and know why.
-    if mode == Mode::Native && top.is_some_and(|entry| entry.fstype == mount::FSTYPE) {
-        return Err(wrong("busy: plyfs is mounted there already"));
+    if mode == Mode::Native && mount::is_mount_point(&place) {
+        let table = Table::read().map_err(|errno| Failure::failed(format!("/proc: {errno}")))?;
+        let top = table.top_at(&place);
+        if top.is_some_and(|entry| entry.fstype == mount::FSTYPE) {
+            return Err(wrong("busy: plyfs is mounted there already"));
+        }
     }
     Ok(place)
 }
@@ -158,6 +160,9 @@ fn serve(job: &Job, ready: impl FnOnce()) -> Result<(), Failure> {
             log::error!("cannot unmount: {errno}");
         }
     }
+    // This process ends now. The kernel closes and frees what is left faster than it could be done piece by piece,
+    // and somebody may be waiting for it.
+    std::mem::forget(overlay);
     served
 }
 

@@ -32,7 +32,8 @@ pub fn unmount(order: &UnmountOrder) -> Result<u8, Failure> {
     // Looked up while it still has a connection to be known by.
     let serving = Serving::of(device);
     mount::unmount_at(&place, order.lazy).map_err(|failure| wrong(explain(&failure)))?;
-    let elsewhere = Table::read().map_err(no_table)?.has_device(device);
+    // Whoever takes the last of several away has to wait.
+    let elsewhere = table.has_more_of(device) && Table::read().map_err(no_table)?.has(device);
     if !order.lazy && !elsewhere && !serving.wait(PATIENCE_SECONDS) {
         warn("unmounted, but the daemon has not ended; is the view mounted in another namespace?");
     }

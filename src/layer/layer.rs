@@ -6,11 +6,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::filesystem::Filesystems;
 use super::origin::Uuid;
 use super::shared;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::Errno;
-use crate::sys::file::{FileFd, LockMode, filesystem_type};
+use crate::sys::file::{FileFd, LockMode};
 use crate::sys::stat::Stat;
 
 /// Why a directory cannot be a layer: names the option and the path.
@@ -94,6 +95,10 @@ pub struct Layer {
     pub uuid: Option<Uuid>,
     /// Immutable means what chattr(1) says. erofs calls everything immutable and has no such flags.
     pub has_flags: bool,
+    /// Extended attributes take next to nothing of the blocks of a file here.
+    pub blocks_are_data: bool,
+    /// The longest name in bytes, where the filesystem tells.
+    pub name_max: Option<u64>,
     /// Its files may be links to those of other layers.
     pub shares_files: bool,
     pub(super) option: &'static str,
@@ -105,50 +110,37 @@ impl Layer {
     ///
     /// # Errors
     /// A missing path, or one that is not a directory.
-    pub fn open(option: &'static str, path: &Path) -> Result<Layer, LayerError> {
+    pub fn open(
+        option: &'static str,
+        path: &Path,
+        known: &mut Filesystems,
+    ) -> Result<Layer, LayerError> {
         let fail = |errno| LayerError::new(option, path, Problem::Errno(errno));
         let root = DirFd::open(path).map_err(fail)?;
         let stat = root.stat().map_err(fail)?;
-        // Only an fd that can do I/O takes the ioctl; a directory we may not read has no UUID for us.
-        let opened = root.at().open_dir_file().ok();
-        let uuid = opened.as_ref().and_then(|dir| dir.filesystem_uuid().ok());
-        let has_flags = opened.is_some_and(|dir| dir.inode_flags().is_ok());
+        let filesystem = known.of(&root, stat.dev);
         Ok(Layer {
             shares_files: shared::is_marked(root.at()),
             root: Arc::new(root),
             stat,
-            uuid,
-            has_flags: has_flags || !stat.immutable,
+            uuid: filesystem.uuid,
+            has_flags: filesystem.has_flags || !stat.immutable,
+            blocks_are_data: filesystem.blocks_are_data,
+            name_max: filesystem.name_max,
             option,
             path: path.to_path_buf(),
         })
     }
 
-    /// Do extended attributes take next to nothing of the blocks of a file here? On XFS they may take many, and
-    /// what another filesystem passes on from below is not known.
-    pub fn blocks_are_data(&self) -> bool {
-        const EXT4: u64 = 0xef53;
-        const TMPFS: u64 = 0x0102_1994;
-        const BTRFS: u64 = 0x9123_683e;
-        filesystem_type(&*self.root).is_ok_and(|kind| [EXT4, TMPFS, BTRFS].contains(&kind))
-    }
-
-    /// Goes on through a private read-only mount of the same directory, if this process may make one.
-    pub fn make_private(&mut self) {
-        match DirFd::open_private_read_only(&self.path) {
-            // The path may have been changed since the checks: only the same directory will do.
-            Ok(root)
-                if root
-                    .stat()
-                    .is_ok_and(|s| (s.dev, s.ino) == (self.stat.dev, self.stat.ino)) =>
-            {
-                self.root = Arc::new(root);
-            }
-            Ok(_) => log::warn!(
-                "{}={} was moved while mounting",
-                self.option,
-                self.path.display()
-            ),
+    /// Goes on through a private read-only mount of the same directory, if this process may make one. In a user
+    /// namespace mounts inside that may not be stripped off stay, as they are now.
+    pub(super) fn make_private(&mut self) {
+        let clone = match self.root.clone_read_only() {
+            Err(Errno::EINVAL) => self.root.clone_read_only_whole(),
+            result => result,
+        };
+        match clone {
+            Ok(root) => self.root = Arc::new(root),
             Err(errno) => log::debug!("no private mount of {}: {errno}", self.path.display()),
         }
     }
@@ -188,9 +180,13 @@ impl UpperLayer {
     ///
     /// # Errors
     /// Missing, not a directory, not writable, on different mounts, or in use.
-    pub fn open(upper: &Path, work: &Path) -> Result<UpperLayer, LayerError> {
-        let upper = Layer::open("upperdir", upper)?;
-        let work = Layer::open("workdir", work)?;
+    pub fn open(
+        upper: &Path,
+        work: &Path,
+        known: &mut Filesystems,
+    ) -> Result<UpperLayer, LayerError> {
+        let upper = Layer::open("upperdir", upper, known)?;
+        let work = Layer::open("workdir", work, known)?;
         for layer in [&upper, &work] {
             layer
                 .root

@@ -4,9 +4,10 @@
 //! [`crate::overlay`]). Read [`layer`] and [`stack`] for the directories, [`mark`] for what is written
 //! on them, [`keys`], [`origin`], [`redirect`] and [`acl`] for the bytes, [`index`] and [`nlink`] for
 //! files with several names, [`shared`] for files that several layers have, [`idmap`] and
-//! [`stat_override`] for whose they are.
+//! [`stat_override`] for whose they are, [`filesystem`] and [`private`] for what lies below a layer.
 
 pub mod acl;
+pub mod filesystem;
 pub mod idmap;
 pub mod index;
 pub mod keys;
@@ -15,6 +16,7 @@ pub mod layer;
 pub mod mark;
 pub mod nlink;
 pub mod origin;
+pub mod private;
 pub mod protattr;
 pub mod redirect;
 pub mod shared;

@@ -1,6 +1,8 @@
 //! Layers whose files may be links to those of other layers (docs/store.md, "Equal files"). Their link counts say
 //! nothing: a file of such a layer has the names that its mark says, else one. The marks are made by the store.
 
+use std::ffi::CStr;
+
 use super::keys::{Key, Namespace};
 use crate::sys::at::At;
 use crate::sys::errno::Result;
@@ -8,7 +10,10 @@ use crate::sys::stat::{FileType, Stat};
 
 /// Does the root of a layer say so? Whoever may not read the mark does not get the answer.
 pub fn is_marked(root: At<'_>) -> bool {
-    read(root, Key::Shared).is_ok_and(|mark| mark.is_some())
+    let marks = [Namespace::Trusted, Namespace::User].map(|namespace| namespace.name(Key::Shared));
+    let is_mark = |name: &CStr| marks.contains(&name);
+    root.list_xattrs()
+        .is_ok_and(|names| names.iter().any(is_mark))
 }
 
 /// Attributes of an object of such a layer, with the number of its names in there.

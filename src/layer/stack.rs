@@ -1,9 +1,12 @@
 //! [`LayerStack`]: the layers of one mount, checked against each other (overlay-semantics 20).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::layer::{Layer, LayerError, Problem, UpperLayer};
 use super::origin::Uuid;
+use super::private::make_private;
+use crate::sys::dir::DirFd;
 use crate::sys::errno::Result;
 
 /// The layers of one mount.
@@ -14,6 +17,8 @@ pub struct LayerStack {
     /// The read-only layers, top-most first; the data-only ones are the last.
     pub lowers: Vec<Layer>,
     data_only: usize,
+    /// What the lowers are reached through.
+    _mounts: Vec<DirFd>,
 }
 
 /// What a directory is to the mount.
@@ -40,11 +45,10 @@ impl LayerStack {
             upper,
             lowers,
             data_only,
+            _mounts: Vec::new(),
         };
         stack.check_overlap()?;
-        for lower in &mut stack.lowers {
-            lower.make_private();
-        }
+        stack._mounts = make_private(&mut stack.lowers);
         Ok(stack)
     }
 
@@ -93,8 +97,11 @@ impl LayerStack {
                 return Err(layer.error(Problem::SameAs(other.option, other.path.clone())));
             }
         }
+        // Layers lie side by side: what is above one of them was looked at for another. Lowers look for more.
+        let mut passed = [HashSet::new(), HashSet::new()];
         for (role, layer) in self.layers() {
-            let above = first_ancestor(layer, |id| {
+            let passed = &mut passed[usize::from(role == Role::Lower)];
+            let above = first_ancestor(layer, passed, |id| {
                 let (other_role, other) = roots.get(&id)?;
                 (role == Role::Lower || *other_role != Role::Lower).then_some(*other)
             });
@@ -106,19 +113,28 @@ impl LayerStack {
     }
 }
 
-/// Walks up from a layer's root until `found` says something of a directory above it.
-fn first_ancestor<T>(layer: &Layer, found: impl Fn((u64, u64)) -> Option<T>) -> Result<Option<T>> {
-    let mut dir = layer.root.open_parent()?;
+/// Device, inode and mount of a directory.
+type Place = (u64, u64, u64);
+
+/// Walks up from a layer's root until `found` says something of a directory above it, or one was passed before.
+fn first_ancestor<T>(
+    layer: &Layer,
+    passed: &mut HashSet<Place>,
+    found: impl Fn((u64, u64)) -> Option<T>,
+) -> Result<Option<T>> {
+    let mut dir = layer.root.clone();
     let mut below = (layer.stat.dev, layer.stat.ino, layer.stat.mount_id);
     loop {
-        let stat = dir.stat()?;
-        if (stat.dev, stat.ino, stat.mount_id) == below {
+        let stat = dir.stat_parent()?;
+        let place = (stat.dev, stat.ino, stat.mount_id);
+        if place == below || passed.contains(&place) {
             return Ok(None);
         }
         if let Some(answer) = found((stat.dev, stat.ino)) {
             return Ok(Some(answer));
         }
-        below = (stat.dev, stat.ino, stat.mount_id);
-        dir = dir.open_parent()?;
+        passed.insert(place);
+        below = place;
+        dir = Arc::new(dir.open_parent()?);
     }
 }

@@ -18,6 +18,7 @@ use super::node::{Lower, LowerDir, NewNode, Node, Place};
 use super::options::{Options, SyncMode, XattrMode as XattrOption};
 use super::view::lookup::{real_key, upper_of};
 use super::view::overrides::Overrides;
+use crate::layer::filesystem::Filesystems;
 use crate::layer::index::IndexDir;
 use crate::layer::keys::{self, Key as Mark, Namespace};
 use crate::layer::layer::{Layer, LayerError, Problem, UpperLayer};
@@ -28,7 +29,6 @@ use crate::layer::stat_override::{Form, Kept};
 use crate::sync::RwLock;
 use crate::sys::creds::Creds;
 use crate::sys::errno::Errno;
-use crate::sys::file::FsStat;
 use crate::sys::stat::FileType;
 use crate::sys::xattr::XattrMode;
 use crate::sys::{limits, proc_fd};
@@ -66,16 +66,19 @@ impl Overlay {
     /// Everything of overlay-semantics 20 that needs a look at the disk. Nothing is left behind.
     pub fn new(options: &Options) -> Result<Overlay, MountError> {
         proc_fd::init().map_err(|errno| MountError::Other(format!("/proc is needed: {errno}")))?;
+        let mut known = Filesystems::default();
         let merged = options.lower.iter().map(|path| ("lowerdir", path));
         let lowers = merged
             .chain(options.data_only.iter().map(|path| ("datadir+", path)))
-            .map(|(option, path)| Layer::open(option, path))
+            .map(|(option, path)| Layer::open(option, path, &mut known))
             .collect::<Result<Vec<_>, _>>()?;
         let upper = match &options.upper {
-            Some(dirs) if !options.read_only => Some(UpperLayer::open(&dirs.upper, &dirs.work)?),
+            Some(dirs) if !options.read_only => {
+                Some(UpperLayer::open(&dirs.upper, &dirs.work, &mut known)?)
+            }
             // A read-only mount shows the upper like the top-most lower and needs no work directory.
             Some(dirs) => {
-                let top = Layer::open("upperdir", &dirs.upper)?;
+                let top = Layer::open("upperdir", &dirs.upper, &mut known)?;
                 return Overlay::open_read_only(options, top, &dirs.work, lowers);
             }
             None => None,
@@ -99,7 +102,10 @@ impl Overlay {
             stack.forget_uuids();
         }
         let index = match options.index {
-            true => index::read_only(options, &Layer::open("workdir", work)?, &stack)?,
+            true => {
+                let work = Layer::open("workdir", work, &mut Filesystems::default())?;
+                index::read_only(options, &work, &stack)?
+            }
             false => None,
         };
         Overlay::build(options, stack, index)
@@ -139,7 +145,7 @@ impl Overlay {
             // What is written must be read.
             oci: options.oci || by_name,
             redirects: options.redirects,
-            blocks_tell: roots(&stack).all(Layer::blocks_are_data),
+            blocks_tell: roots(&stack).all(|layer| layer.blocks_are_data),
         };
         let table = Arc::new(NodeTable::new(limits::open_files()));
         let devices: Vec<u64> = roots(&stack).map(|layer| layer.stat.dev).collect();
@@ -159,7 +165,7 @@ impl Overlay {
             marks,
             handles: HandleTable::default(),
             midway: Midway::default(),
-            reaper: Reaper::start(&table),
+            reaper: Reaper::new(&table),
             table,
             topology: RwLock::default(),
             creds: Creds::current(),
@@ -179,10 +185,8 @@ impl Overlay {
 /// The longest name of any layer.
 fn name_max(stack: &LayerStack) -> u64 {
     const USUAL: u64 = 255;
-    let longest = roots(stack)
-        .filter_map(|layer| FsStat::of(&*layer.root).ok())
-        .map(|s| s.namelen);
-    longest.max().unwrap_or(USUAL)
+    let longest = roots(stack).filter_map(|layer| layer.name_max).max();
+    longest.unwrap_or(USUAL)
 }
 
 /// The layers of a stack, upper first.

@@ -58,6 +58,15 @@ impl DirFd {
         self.at().stat()
     }
 
+    /// statx(2) of the parent directory, `..`.
+    ///
+    /// # Errors
+    /// Those of statx.
+    pub fn stat_parent(&self) -> Result<Stat> {
+        let statx = rustix::fs::statx(self, c"..", AtFlags::NO_AUTOMOUNT, Stat::MASK)?;
+        Ok(Stat::from_statx(&statx))
+    }
+
     /// One more fd of the same directory.
     ///
     /// # Errors

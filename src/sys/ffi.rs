@@ -389,13 +389,13 @@ pub fn btrfs_uuid(fd: BorrowedFd<'_>) -> Result<[u8; 16]> {
 
 // ---- mounts --------------------------------------------------------------------------------------
 
-/// mount_setattr(2) on a mount fd itself (`AT_EMPTY_PATH`): sets the given `MOUNT_ATTR_*` bits; `flags`
-/// may add `AT_RECURSIVE`.
-pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64, flags: c_int) -> Result<()> {
+/// mount_setattr(2) on a mount fd itself (`AT_EMPTY_PATH`): sets the given `MOUNT_ATTR_*` bits, and lets no
+/// mount or unmount of others reach it; `flags` may add `AT_RECURSIVE`.
+pub fn make_mount_private(mount: BorrowedFd<'_>, set: u64, flags: c_int) -> Result<()> {
     let attr = libc::mount_attr {
         attr_set: set,
         attr_clr: 0,
-        propagation: 0,
+        propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };
     let size = size_of::<libc::mount_attr>();

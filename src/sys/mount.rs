@@ -8,13 +8,14 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::mount::UnmountFlags;
 
 use super::errno::{Errno, Result};
 use super::fusermount::{self, HelperError};
 use super::mountinfo::{Identity, Table};
 use super::process;
+use super::serving::is_connection;
 
 pub use rustix::mount::MountFlags as Bits;
 
@@ -114,7 +115,7 @@ impl Device {
             Way::Helper => fusermount::mount(&request.target, &helper_options(request))
                 .map_err(Failure::Helper)?,
         };
-        let identity = ours_at(&request.target);
+        let identity = made_at(&request.target, &fd).or_else(|| ours_at(&request.target));
         let point = Point {
             target: request.target.clone(),
             way: self.way,
@@ -122,6 +123,19 @@ impl Device {
         };
         Ok((fd, point))
     }
+}
+
+/// The mount just made, if the kernel tells that it is the one behind `connection`. Nobody answers requests yet, so
+/// none is made: what is asked for is not of the filesystem.
+fn made_at(target: &OsStr, connection: &OwnedFd) -> Option<Identity> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let found = rustix::fs::statx(CWD, target, flags, StatxFlags::MNT_ID).ok()?;
+    let device = (found.stx_dev_major, found.stx_dev_minor);
+    let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+    (told && is_connection(connection, device)).then_some(Identity {
+        id: u32::try_from(found.stx_mnt_id).ok()?,
+        device,
+    })
 }
 
 /// The mount just made, if the mount table can be read.
@@ -259,12 +273,22 @@ pub fn remount(point: &OsStr, bits: Bits) -> Result<()> {
     Ok(rustix::mount::mount_remount(point, bits, c"")?)
 }
 
+/// Whether something is mounted at `path`; true also where the kernel does not tell (before 5.8).
+pub fn is_mount_point(path: &OsStr) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let Ok(found) = rustix::fs::statx(CWD, path, flags, StatxFlags::empty()) else {
+        return true;
+    };
+    let (known, set) = (found.stx_attributes_mask, found.stx_attributes);
+    !known.contains(StatxAttributes::MOUNT_ROOT) || set.contains(StatxAttributes::MOUNT_ROOT)
+}
+
 /// Whether the filesystem at `path` answers. Asks it, so never to be called by the one who has to answer.
 ///
 /// # Errors
 /// What it answers: ENOTCONN when there is nobody.
 pub fn answers(path: &OsStr) -> Result<()> {
-    rustix::fs::stat(path)?;
+    // Never answered from a cache.
     rustix::fs::statfs(path)?;
     Ok(())
 }

@@ -72,8 +72,14 @@ impl Table {
     }
 
     /// Whether something of this device is mounted anywhere.
-    pub fn has_device(&self, device: (u32, u32)) -> bool {
+    pub fn has(&self, device: (u32, u32)) -> bool {
         self.0.iter().any(|e| e.identity.device == device)
+    }
+
+    /// Whether it is mounted in several places.
+    pub fn has_more_of(&self, device: (u32, u32)) -> bool {
+        let all = self.0.iter().filter(|e| e.identity.device == device);
+        all.count() > 1
     }
 }
 
@@ -159,7 +165,8 @@ mod tests {
             fstype: "fuse.plyfs".into(),
         };
         assert_eq!(table.0[3], expected);
-        assert!(table.has_device((0, 41)) && !table.has_device((0, 43)));
+        assert!(table.has((0, 41)) && !table.has((0, 43)));
+        assert!(!table.has_more_of((0, 41)));
     }
 
     #[test]

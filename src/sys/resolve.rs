@@ -59,8 +59,11 @@ impl DirFd {
         }
     }
 
-    /// Where the kernel says that this directory is.
-    fn path_now(&self) -> Result<Vec<u8>> {
+    /// Where the kernel says that this directory is: a hint, as it may be moved at any time.
+    ///
+    /// # Errors
+    /// Those of readlink.
+    pub fn path_now(&self) -> Result<Vec<u8>> {
         let entry = proc_fd::entry(self.as_fd());
         let path = rustix::fs::readlinkat(proc_fd::dir()?, &*entry, Vec::new())?;
         Ok(path.into_bytes())

@@ -5,13 +5,12 @@
 //! filesystem) has to wait for the process. Where the kernel does not tell, there is nobody to wait for.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
-use super::errno::Result;
 use super::mountinfo::read_whole;
 
 /// The processes that serve one mount.
@@ -21,11 +20,18 @@ pub struct Serving(Vec<OwnedFd>);
 impl Serving {
     /// Those that hold the connection of the mount with this device number and may be looked at.
     pub fn of(device: (u32, u32)) -> Serving {
-        // The kernel's own dev_t: 12 bits major, 20 bits minor.
-        let connection = (device.0 << 20) | (device.1 & 0xf_ffff);
-        let pids = numbers_in(c"/proc").unwrap_or_default();
-        let holders = pids.into_iter().filter(|pid| holds(*pid, connection));
-        let fds = holders.filter_map(|pid| {
+        let connection = connection_of_device(device);
+        let own = program("self");
+        let (ours, others): (Vec<u32>, Vec<u32>) =
+            numbers_in(c"/proc").partition(|pid| own.is_some() && program(&pid.to_string()) == own);
+        // Most often this program serves, one view in each process, and nobody else need be asked.
+        let serves = |pid: &u32| connections(*pid).next() == Some(connection);
+        let mut holders: Vec<u32> = ours.into_iter().filter(serves).collect();
+        if holders.is_empty() {
+            let holds = |pid: &u32| connections(*pid).any(|other| other == connection);
+            holders = others.into_iter().filter(holds).collect();
+        }
+        let fds = holders.into_iter().filter_map(|pid| {
             let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
             rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
         });
@@ -45,18 +51,40 @@ impl Serving {
     }
 }
 
-fn holds(pid: u32, connection: u32) -> bool {
-    let Ok(dir) = CString::new(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    let fds = numbers_in(&dir).unwrap_or_default();
-    fds.into_iter().any(|fd| {
-        let link = CString::new(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
-        let is_device = rustix::fs::readlink(&link, Vec::new())
-            .is_ok_and(|target| target.as_bytes() == b"/dev/fuse");
-        let info = CString::new(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-        is_device && read_whole(&info).is_ok_and(|text| connection_of(&text) == Some(connection))
+/// The kernel's own dev_t, by which a connection is known: 12 bits major, 20 bits minor.
+fn connection_of_device(device: (u32, u32)) -> u32 {
+    (device.0 << 20) | (device.1 & 0xf_ffff)
+}
+
+/// The file name of the program that a process runs.
+fn program(process: &str) -> Option<Vec<u8>> {
+    let link = CString::new(format!("/proc/{process}/exe")).ok()?;
+    let path = rustix::fs::readlink(&link, Vec::new()).ok()?.into_bytes();
+    // Replaced by a newer one since it was started.
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(&path);
+    path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec)
+}
+
+/// The FUSE connections that a process serves.
+fn connections(pid: u32) -> impl Iterator<Item = u32> {
+    let dir = CString::new(format!("/proc/{pid}/fd")).unwrap_or_default();
+    numbers_in(&dir).filter_map(move |fd| {
+        let link = CString::new(format!("/proc/{pid}/fd/{fd}")).ok()?;
+        let target = rustix::fs::readlink(&link, Vec::new()).ok()?;
+        (target.as_bytes() == b"/dev/fuse").then(|| connection(&pid.to_string(), fd))?
     })
+}
+
+/// The connection behind an fd of `/dev/fuse`, where the kernel tells.
+fn connection(process: &str, fd: u32) -> Option<u32> {
+    let info = CString::new(format!("/proc/{process}/fdinfo/{fd}")).ok()?;
+    connection_of(&read_whole(&info).ok()?)
+}
+
+/// Is `fd` the connection of the mount with this device number? False where the kernel does not tell.
+pub(super) fn is_connection(fd: &OwnedFd, device: (u32, u32)) -> bool {
+    let fd = u32::try_from(fd.as_raw_fd()).ok();
+    fd.and_then(|fd| connection("self", fd)) == Some(connection_of_device(device))
 }
 
 fn connection_of(fdinfo: &[u8]) -> Option<u32> {
@@ -67,13 +95,12 @@ fn connection_of(fdinfo: &[u8]) -> Option<u32> {
     line.trim().parse().ok()
 }
 
-/// The names in a directory that are numbers.
-fn numbers_in(path: &CStr) -> Result<Vec<u32>> {
+/// The names in a directory that are numbers; none where it cannot be read.
+fn numbers_in(path: &CStr) -> impl Iterator<Item = u32> + use<> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    let names = Dir::read_from(fd)?.filter_map(|entry| entry.ok());
-    let numbers = names.filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok());
-    Ok(numbers.collect())
+    let dir = rustix::fs::open(path, flags, Mode::empty()).and_then(Dir::new);
+    let entries = dir.into_iter().flatten().filter_map(|entry| entry.ok());
+    entries.filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -90,6 +117,15 @@ mod tests {
     #[test]
     fn nobody_serves_what_does_not_exist() {
         assert!(Serving::of((0, 0xf_ffff)).wait(0));
-        assert!(!holds(std::process::id(), 1));
+        assert_eq!(connections(std::process::id()).next(), None);
+        assert_eq!(numbers_in(c"/no/such").next(), None);
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_file() {
+        let own = std::env::current_exe().unwrap();
+        let name = own.file_name().map(|name| name.as_encoded_bytes().to_vec());
+        assert_eq!(program("self"), name);
+        assert_eq!(program("no-such"), None);
     }
 }

@@ -3,35 +3,41 @@
 
 use std::ffi::c_int;
 use std::os::fd::AsFd;
-use std::path::Path;
 
-use rustix::fs::CWD;
 use rustix::mount::OpenTreeFlags;
 
 use super::dir::DirFd;
-use super::errno::{Errno, Result};
+use super::errno::Result;
 use super::ffi;
 
 impl DirFd {
-    /// A private, read-only clone of the mount below `path`, without what is mounted inside it and with
-    /// its device nodes dead. Access times do not change through it either: a read-only mount never
-    /// writes them. In a user namespace mounts inside may not be stripped off (they could hide something):
-    /// there they are cloned as well, as they are now.
+    /// A private, read-only clone of the mount that this directory is on, from here on downwards, without
+    /// what is mounted inside it and with its device nodes dead. Access times do not change through it
+    /// either: a read-only mount never writes them. What is mounted later does not come in.
     ///
     /// # Errors
-    /// EPERM without CAP_SYS_ADMIN over the mount namespace.
-    pub fn open_private_read_only(path: &Path) -> Result<DirFd> {
-        match clone(path, OpenTreeFlags::empty(), 0) {
-            Err(Errno::EINVAL) => clone(path, OpenTreeFlags::AT_RECURSIVE, libc::AT_RECURSIVE),
-            result => result,
-        }
+    /// EPERM without CAP_SYS_ADMIN over the mount namespace; EINVAL in a user namespace where mounts inside
+    /// may not be stripped off (they could hide something).
+    pub fn clone_read_only(&self) -> Result<DirFd> {
+        clone(self, OpenTreeFlags::empty(), 0)
+    }
+
+    /// The same, with clones of the mounts inside as they are now.
+    ///
+    /// # Errors
+    /// EPERM as above.
+    pub fn clone_read_only_whole(&self) -> Result<DirFd> {
+        clone(self, OpenTreeFlags::AT_RECURSIVE, libc::AT_RECURSIVE)
     }
 }
 
-fn clone(path: &Path, tree_flags: OpenTreeFlags, attribute_flags: c_int) -> Result<DirFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | tree_flags;
-    let tree = rustix::mount::open_tree(CWD, path, flags)?;
+fn clone(dir: &DirFd, tree_flags: OpenTreeFlags, attribute_flags: c_int) -> Result<DirFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | tree_flags;
+    let tree = rustix::mount::open_tree(dir, c"", flags)?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV;
-    ffi::mount_set_attributes(tree.as_fd(), attributes, attribute_flags)?;
+    ffi::make_mount_private(tree.as_fd(), attributes, attribute_flags)?;
     Ok(DirFd(tree))
 }

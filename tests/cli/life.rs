@@ -176,6 +176,74 @@ fn unmounted_layers_are_free() {
     });
 }
 
+const EROFS: i32 = rustix::io::Errno::ROFS.raw_os_error();
+
+/// The mount ids of the daemon's fds of these directories.
+fn mounts_of_layers(place: &Place, names: &[&str]) -> Vec<String> {
+    let pid = place.daemon();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let fd = entry.unwrap();
+        let target = fs::read_link(fd.path()).unwrap_or_default();
+        if names.iter().any(|name| target.ends_with(name)) {
+            // Through the fd itself: what can be done there the daemon can do.
+            let written = fs::write(fd.path().join("written"), "x").unwrap_err();
+            assert_eq!(written.raw_os_error(), Some(EROFS), "{target:?}");
+            let info = format!("/proc/{pid}/fdinfo/{}", fd.file_name().display());
+            let info = fs::read_to_string(info).unwrap();
+            let id = info.lines().find(|line| line.starts_with("mnt_id:"));
+            found.push(id.unwrap().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn layers_of_one_mount_share_a_private_one() {
+    in_place("layers_of_one_mount_share_a_private_one", |place| {
+        let other = place.tmpfs("other");
+        fs::create_dir_all(other.join("a/l3/sub")).unwrap();
+        fs::create_dir_all(other.join("b/l4")).unwrap();
+        fs::write(other.join("a/l3/sub/third"), "3").unwrap();
+        fs::write(other.join("b/l4/fourth"), "4").unwrap();
+        // Neither what is mounted inside a layer already...
+        let inside = place.at("l2/inside");
+        fs::create_dir(&inside).unwrap();
+        fs::write(inside.join("below"), "x").unwrap();
+        place.tmpfs("l2/inside");
+        // Engines name layers by short links.
+        let root = place.root.display();
+        std::os::unix::fs::symlink(other.join("b/l4"), place.at("short-l4")).unwrap();
+        let more = format!("lowerdir+={root}/other/a/l3,lowerdir+={root}/short-l4");
+        let options =
+            format!("lowerdir+={root}/l1,lowerdir+={root}/l2,{more},upperdir=u,workdir=w");
+        place.plyfs(&["mount", "-o", &options, "m"]).worked();
+        let first = mounts_of_layers(place, &["l1", "l2"]);
+        let second = mounts_of_layers(place, &["a/l3", "b/l4"]);
+        assert_eq!((first.len(), second.len()), (2, 2));
+        assert_eq!((&first[0], &second[0]), (&first[1], &second[1]));
+        assert_ne!(first[0], second[0]);
+        // ... nor what is mounted over one, inside it, or above them later is seen.
+        place.tmpfs("l1");
+        place.tmpfs("other/a/l3/sub");
+        place.tmpfs("other/b");
+        let read = |name: &str| fs::read_to_string(place.at("m").join(name)).unwrap();
+        assert_eq!(
+            (read("top"), read("inside/below")),
+            ("top".into(), "x".into())
+        );
+        assert_eq!(
+            (read("sub/third"), read("fourth")),
+            ("3".into(), "4".into())
+        );
+        place.unmount("m");
+        assert_eq!(place.daemons(), [0; 0]);
+        for mounted in ["other/b", "other/a/l3/sub", "other", "l1", "l2/inside"] {
+            place.umount(&place.at(mounted)).expect("nobody uses it");
+        }
+    });
+}
+
 // T126
 #[test]
 fn a_mount_in_use_is_unmounted_lazily_or_not() {

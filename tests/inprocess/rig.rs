@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use plyfs::layer::filesystem::Filesystems;
 use plyfs::layer::keys::Namespace;
 use plyfs::layer::layer::{Layer, Problem};
 use plyfs::overlay::options::{Options, UpperDirs, XattrMode};
@@ -328,7 +329,12 @@ impl View {
 
     /// Do inode numbers survive a remount here (7.2)? Only where the filesystem tells its UUID.
     pub fn has_stable_numbers(&self) -> bool {
-        let layer = Layer::open("lowerdir", &self.layers.lowers[0]).unwrap();
+        let layer = Layer::open(
+            "lowerdir",
+            &self.layers.lowers[0],
+            &mut Filesystems::default(),
+        )
+        .unwrap();
         layer.uuid.is_some()
     }
 

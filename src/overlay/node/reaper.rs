@@ -1,7 +1,7 @@
 //! A thread that ends forgotten nodes. Closing the fd of an unlinked file frees its blocks, which may
 //! take long, and nobody waits for the answer to a FORGET: so it does not happen on a request thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,43 +22,48 @@ const MANY: usize = 1000;
 /// That is done when nothing has ended for so long.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The thread and its queue.
+/// The thread, once something has ended.
 #[derive(Debug)]
 pub struct Reaper {
-    queue: Option<Sender<Arc<Node>>>,
+    table: Arc<NodeTable>,
+    started: OnceLock<Started>,
+}
+
+#[derive(Debug)]
+struct Started {
+    queue: Sender<Arc<Node>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Reaper {
-    /// Starts the thread. Without one (no thread to be had) nodes end at once.
-    pub fn start(table: &Arc<NodeTable>) -> Reaper {
-        let (queue, nodes) = bounded::<Arc<Node>>(QUEUE);
-        let table = table.clone();
-        let run = move || reap(&nodes, &table);
-        let thread = std::thread::Builder::new()
-            .name("plyfs-reaper".into())
-            .spawn(run);
-        match thread {
-            Ok(thread) => Reaper {
-                queue: Some(queue),
-                thread: Some(thread),
-            },
-            Err(error) => {
-                log::warn!("no thread to close files on: {error}");
-                Reaper {
-                    queue: None,
-                    thread: None,
-                }
-            }
+    /// For nodes of `table`.
+    pub fn new(table: &Arc<NodeTable>) -> Reaper {
+        Reaper {
+            table: table.clone(),
+            started: OnceLock::new(),
         }
     }
 
-    /// Ends a node soon.
+    /// Ends a node soon. Without a thread (none to be had) that is at once.
     pub fn end(&self, node: Arc<Node>) {
-        if let Some(queue) = &self.queue
-            && let Err(refused) = queue.try_send(node)
-        {
+        let started = self.started.get_or_init(|| Started::new(&self.table));
+        if let Err(refused) = started.queue.try_send(node) {
             drop(refused.into_inner());
+        }
+    }
+}
+
+impl Started {
+    fn new(table: &Arc<NodeTable>) -> Started {
+        let (queue, nodes) = bounded::<Arc<Node>>(QUEUE);
+        let table = table.clone();
+        let run = move || reap(&nodes, &table);
+        let thread = std::thread::Builder::new().name("plyfs-reaper".into());
+        let thread = thread.spawn(run);
+        let thread = thread.map_err(|error| log::warn!("no thread to close files on: {error}"));
+        Started {
+            queue,
+            thread: thread.ok(),
         }
     }
 }
@@ -90,8 +95,11 @@ fn reap(nodes: &Receiver<Arc<Node>>, table: &NodeTable) {
 
 impl Drop for Reaper {
     fn drop(&mut self) {
-        drop(self.queue.take());
-        if let Some(thread) = self.thread.take() {
+        let Some(Started { queue, thread }) = self.started.take() else {
+            return;
+        };
+        drop(queue);
+        if let Some(thread) = thread {
             thread.thread().unpark();
             if thread.join().is_err() {
                 log::error!("the reaper thread panicked");
