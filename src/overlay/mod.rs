@@ -21,8 +21,8 @@
 //! | 1 | `Node::copyup` | yes, long |
 //! | 2 | `Overlay::topology` | yes |
 //! | 3 | `Node::dir` | yes |
-//! | 4 | `Node::place` | no |
-//! | 5, 6 | node table: identity to node, id to node | no |
+//! | 4 | `Node::place`, or what a node is found by | no |
+//! | 5, 6 | node table: key to node, id to node | no |
 //! | 7 | leaves: handles, fds, listings | no |
 //! | 8 | the shared whiteout | one link |
 //! | 9 | I/O modes ([`crate::fs`]) | one ioctl |

@@ -14,9 +14,9 @@ use super::node::identity::Identity;
 use super::node::listing::Midway;
 use super::node::reaper::Reaper;
 use super::node::table::NodeTable;
-use super::node::{Lower, LowerDir, NewNode, Node, Place};
+use super::node::{Key, Lower, LowerDir, NewNode, Node, Place};
 use super::options::{Options, SyncMode, XattrMode as XattrOption};
-use super::view::lookup::{real_key, upper_of};
+use super::view::lookup::upper_of;
 use super::view::overrides::Overrides;
 use crate::layer::filesystem::Filesystems;
 use crate::layer::index::IndexDir;
@@ -355,11 +355,12 @@ fn root_node(
         None => Ok(false),
     };
     let impure = impure.map_err(|errno| MountError::Other(format!("upperdir: {errno}")))?;
+    let ino = identity.ino(top.stat.dev, top.stat.ino);
     Ok(table.make_root(
-        real_key(&top.stat),
+        Key::Number(ino),
         NewNode {
             kind: FileType::Dir,
-            ino: identity.ino(top.stat.dev, top.stat.ino),
+            ino,
             lower: Lower::Dirs(lowers.into()),
             upper: upper.map(|upper| upper_of(&upper.stat)),
             impure,

@@ -1,10 +1,12 @@
 //! [`Name`]: one validated component of a path. Every verb on a directory fd takes one, so a path
 //! that leaves its directory does not type-check.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::cmp::Ordering;
+use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+
+use triomphe::ThinArc;
 
 use super::errno::{Errno, Result};
 
@@ -12,9 +14,20 @@ use super::errno::{Errno, Result};
 pub const NAME_MAX: usize = 255;
 
 /// One path component: not empty, not `.` or `..`, without `/` and NUL, at most [`NAME_MAX`] bytes.
-/// Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Arc<CStr>);
+/// Cheap to clone, and small, as there may be a million of them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Name(Kept);
+
+/// The most that fits beside the tag in two words; half of the names in the world, with their NUL.
+const SHORT: usize = 15;
+
+/// The bytes of a name with a NUL. Each name is kept in one way only, so that equal names are equal values.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Kept {
+    /// Filled up with NULs.
+    Short([u8; SHORT]),
+    Long(ThinArc<(), u8>),
+}
 
 impl Name {
     /// Validates one component.
@@ -25,11 +38,19 @@ impl Name {
         if bytes.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        if matches!(bytes, b"" | b"." | b"..") || bytes.contains(&b'/') {
+        if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|byte| matches!(byte, b'/' | 0))
+        {
             return Err(Errno::EINVAL);
         }
-        let name = CString::new(bytes).map_err(|_| Errno::EINVAL)?;
-        Ok(Name(name.into()))
+        if bytes.len() < SHORT {
+            let mut short = [0; SHORT];
+            short[..bytes.len()].copy_from_slice(bytes);
+            return Ok(Name(Kept::Short(short)));
+        }
+        let mut long = [0; NAME_MAX + 1];
+        long[..bytes.len()].copy_from_slice(bytes);
+        let long = ThinArc::from_header_and_slice((), &long[..=bytes.len()]);
+        Ok(Name(Kept::Long(long)))
     }
 
     /// Like [`Name::new`] for a name that came as an `OsStr`.
@@ -42,12 +63,29 @@ impl Name {
 
     /// The name with its terminating NUL, as system calls want it.
     pub fn as_c_str(&self) -> &CStr {
-        &self.0
+        let bytes = match &self.0 {
+            Kept::Short(bytes) => bytes.as_slice(),
+            Kept::Long(bytes) => &bytes.slice,
+        };
+        // There always is a NUL.
+        CStr::from_bytes_until_nul(bytes).unwrap_or_default()
     }
 
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.to_bytes()
+        self.as_c_str().to_bytes()
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Name) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
     }
 }
 
@@ -69,5 +107,20 @@ mod tests {
         }
         assert!(Name::new(&[b'x'; 255]).is_ok());
         assert_eq!(Name::new(&[b'x'; 256]), Err(Errno::ENAMETOOLONG));
+    }
+
+    #[test]
+    fn names_of_any_length_are_kept_and_ordered() {
+        let names: Vec<_> = (1..=NAME_MAX)
+            .map(|len| Name::new(&vec![b'x'; len]).unwrap())
+            .collect();
+        for (len, name) in (1..).zip(&names) {
+            assert_eq!(name.as_bytes(), vec![b'x'; len]);
+            assert_eq!(name.as_c_str().count_bytes(), len);
+            assert_eq!(name, &name.clone());
+        }
+        assert!(names.is_sorted_by(|a, b| a < b));
+        assert!(Name::new(b"y").unwrap() > names[NAME_MAX - 1]);
+        assert_eq!(size_of::<Name>(), 16);
     }
 }

@@ -100,6 +100,26 @@ pub struct Stat {
     pub btime: Time,
 }
 
+/// Device number of a filesystem, packed as the kernel itself does it: 12 bits of major and 20 of minor number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedDev(pub u32);
+
+impl PackedDev {
+    const MINOR_BITS: u32 = 20;
+
+    /// Of the number in [`Stat::dev`].
+    pub fn of(dev: u64) -> PackedDev {
+        let (major, minor) = ((dev >> 32) as u32, dev as u32);
+        PackedDev(major << Self::MINOR_BITS | minor)
+    }
+
+    /// The number as in [`Stat::dev`].
+    pub fn dev(self) -> u64 {
+        let minor = self.0 & ((1 << Self::MINOR_BITS) - 1);
+        u64::from(self.0 >> Self::MINOR_BITS) << 32 | u64::from(minor)
+    }
+}
+
 /// Device number of a device node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rdev {
@@ -177,6 +197,8 @@ mod tests {
         for (major, minor) in [(0, 0), (1, 3), (8, 255), (259, 70_000), (4095, 1_048_575)] {
             let dev = Rdev { major, minor };
             assert_eq!(Rdev::from_encoded(dev.to_encoded()), dev);
+            let dev = u64::from(major) << 32 | u64::from(minor);
+            assert_eq!(PackedDev::of(dev).dev(), dev);
         }
     }
 

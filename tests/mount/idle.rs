@@ -16,7 +16,7 @@ const WATCHED: Duration = Duration::from_secs(3);
 /// How long it may take until what was asked is done, and memory given back.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More files than it takes for memory to be looked for.
-const DIRS: usize = 15;
+const DIRS: usize = 30;
 const FILES: usize = 1000;
 /// What may be left of a crowd.
 const LEFT_KIB: u64 = 4 << 10;

@@ -14,7 +14,7 @@ use crate::layer::origin;
 use crate::layer::stat_override::Kept;
 use crate::overlay::Overlay;
 use crate::overlay::change::slot::Slot;
-use crate::overlay::node::{Key, Lower, Node, Upper};
+use crate::overlay::node::{Key, Node, Upper};
 use crate::overlay::options::SyncMode;
 use crate::overlay::view::lookup::upper_of;
 use crate::sys::at::{At, OpenMode, SetTime};
@@ -138,7 +138,7 @@ impl Overlay {
         if protection.any() {
             self.write_protection(at, protection)?;
         }
-        let shared = matches!(node.lower, Lower::Object { shared: true, .. });
+        let shared = node.lower.is_shared();
         if !shared {
             self.set_origin(node, lower.at(), at)?;
         }
@@ -282,7 +282,8 @@ impl Overlay {
                 }
                 self.keeping_times(&slot, || temp.publish(slot.dir, slot.name))?;
                 node.set_upper(upper, with_data);
-                self.table.rekey(node, Key::real(upper.dev, upper.ino));
+                let number = self.identity.ino(upper.dev, upper.ino);
+                self.table.rekey(node, Key::Number(number));
             }
             None => return self.keep_unnamed(node, temp, upper, with_data),
         }

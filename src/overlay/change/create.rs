@@ -158,7 +158,7 @@ impl Overlay {
         let at = At::child(slot.dir, &name);
         let disk = file.as_ref().map_or_else(|| at.stat(), FileFd::stat)?;
         let stat = self.meant(LayerAt::Upper, at, disk)?;
-        let place = Place::Named(vec![(parent.clone(), name)]);
+        let place = Place::named(&parent, &name);
         let node = self.made(place, &stat);
         if stat.is_dir() && maker.acl == DefaultAcl::No {
             node.set_default_acl(Some(DefaultAcl::No));

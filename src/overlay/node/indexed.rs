@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::{Node, Upper};
+use super::Node;
 use crate::sys::name::Name;
 
 /// What a node knows of its index entry.
@@ -81,18 +81,5 @@ impl Node {
     /// Its index entry, if it has or may get one.
     pub fn indexed(&self) -> Option<&Indexed> {
         self.rare.get()?.indexed.as_ref()
-    }
-
-    /// Takes over what the index has for this node. Several may find it at once, and all find the same.
-    pub fn adopt(&self, upper: Upper, names: u32, own_data: bool) {
-        let Some(indexed) = self.indexed() else {
-            return;
-        };
-        self.upper.get_or_init(|| {
-            indexed.set_names(names);
-            self.own_data.store(own_data, Ordering::Release);
-            upper
-        });
-        indexed.set_asked();
     }
 }

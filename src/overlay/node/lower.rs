@@ -6,11 +6,11 @@ use super::fds::{FdCache, FdKey};
 use super::names::Names;
 use crate::sys::dir::DirFd;
 use crate::sys::name::Name;
+use crate::sys::stat::{PackedDev, Stat};
 
 /// One directory of one lower layer.
 #[derive(Debug)]
 pub struct LowerDir {
-    pub(super) key: FdKey,
     /// Where its fd is kept as long as it is known.
     fds: Arc<FdCache>,
     /// Index of the layer, 0 for the top-most lower.
@@ -43,7 +43,6 @@ impl LowerDir {
     ) -> LowerDir {
         let from = LowerFrom::Root(root);
         LowerDir {
-            key: FdKey::next(),
             fds: fds.clone(),
             layer,
             dev,
@@ -64,7 +63,6 @@ impl LowerDir {
     ) -> LowerDir {
         let from = LowerFrom::Parent(parent.clone(), name.clone());
         LowerDir {
-            key: FdKey::next(),
             fds: parent.fds.clone(),
             layer: parent.layer,
             dev,
@@ -76,10 +74,16 @@ impl LowerDir {
     }
 }
 
+impl LowerDir {
+    /// What its fd is kept under.
+    pub(super) fn fd_key(&self) -> FdKey {
+        FdKey::of(self)
+    }
+}
+
 impl Drop for LowerDir {
-    /// Nobody has the key any more.
     fn drop(&mut self) {
-        self.fds.remove(self.key);
+        self.fds.remove(self.fd_key());
     }
 }
 
@@ -90,10 +94,30 @@ pub struct LowerObject {
     pub dir: Arc<LowerDir>,
     /// Its name there.
     pub name: Name,
-    /// Device it is on.
-    pub dev: u64,
     /// Real inode number.
-    pub ino: u64,
+    ino: u64,
+    /// Device it is on.
+    dev: PackedDev,
+    /// It has other names, which stay lower when this one is copied up.
+    pub shared: bool,
+}
+
+impl LowerObject {
+    /// One with these attributes, and without other names that matter.
+    pub fn new(dir: Arc<LowerDir>, name: Name, stat: &Stat) -> LowerObject {
+        LowerObject {
+            dir,
+            name,
+            ino: stat.ino,
+            dev: PackedDev::of(stat.dev),
+            shared: false,
+        }
+    }
+
+    /// Are these attributes of it?
+    pub fn is(&self, stat: &Stat) -> bool {
+        (PackedDev::of(stat.dev), stat.ino) == (self.dev, self.ino)
+    }
 }
 
 /// Where a metacopy has its data.
@@ -126,14 +150,9 @@ pub enum Lower {
     /// It has none.
     None,
     /// A non-directory: the first found in the stack.
-    Object {
-        /// Where.
-        object: LowerObject,
-        /// It has other names, which stay lower when this one is copied up.
-        shared: bool,
-        /// It is a metacopy, and its data is there.
-        data: Option<Box<DataFile>>,
-    },
+    Object(LowerObject),
+    /// The same, but it is a metacopy, and its data is there.
+    Metacopy(Box<(LowerObject, DataFile)>),
     /// The upper object is a metacopy.
     Data {
         /// Where its data is.
@@ -146,12 +165,42 @@ pub enum Lower {
 }
 
 impl Lower {
+    /// A non-directory, a metacopy if its data is elsewhere.
+    pub fn of(object: LowerObject, data: Option<DataFile>) -> Lower {
+        match data {
+            None => Lower::Object(object),
+            Some(data) => Lower::Metacopy(Box::new((object, data))),
+        }
+    }
+
+    /// The non-directory.
+    pub fn object(&self) -> Option<&LowerObject> {
+        match self {
+            Lower::Object(object) => Some(object),
+            Lower::Metacopy(metacopy) => Some(&metacopy.0),
+            Lower::None | Lower::Data { .. } | Lower::Dirs(_) => None,
+        }
+    }
+
+    /// Where the data of a metacopy is, lower or upper.
+    pub fn data(&self) -> Option<&DataFile> {
+        match self {
+            Lower::Metacopy(metacopy) => Some(&metacopy.1),
+            Lower::Data { data, .. } => Some(data),
+            Lower::None | Lower::Object(_) | Lower::Dirs(_) => None,
+        }
+    }
+
+    /// Has the non-directory other names, which stay lower when this one is copied up?
+    pub fn is_shared(&self) -> bool {
+        self.object().is_some_and(|object| object.shared)
+    }
+
     /// The layer whose object shows; none where the upper's own does.
     pub fn layer(&self) -> Option<usize> {
         match self {
-            Lower::Object { object, .. } => Some(object.dir.layer),
             Lower::Dirs(dirs) => dirs.first().map(|dir| dir.layer),
-            Lower::None | Lower::Data { .. } => None,
+            _ => self.object().map(|object| object.dir.layer),
         }
     }
 }

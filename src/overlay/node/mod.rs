@@ -8,6 +8,7 @@
 pub mod fds;
 pub mod handle;
 pub mod identity;
+mod ids;
 pub mod indexed;
 pub mod listing;
 pub mod lower;
@@ -16,9 +17,10 @@ pub mod place;
 pub mod reach;
 pub mod reaper;
 pub mod table;
+pub mod upper;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use self::fds::FdKey;
@@ -26,12 +28,14 @@ use self::indexed::Indexed;
 pub use self::lower::{DataFile, Lower, LowerDir, LowerObject};
 pub use self::place::Place;
 use self::table::NodeTable;
+pub use self::upper::Upper;
+use self::upper::{METACOPY, NOTHING, WHOLE};
 use crate::layer::protattr::Protection;
 use crate::layer::redirect::Redirect;
 use crate::overlay::node::listing::Listing;
 use crate::sync::{Mutex, RwLock};
 use crate::sys::name::Name;
-use crate::sys::stat::FileType;
+use crate::sys::stat::{FileType, PackedDev};
 
 /// Number of a node in talk with the FUSE kernel: not reused while the node is known. Usually equal to
 /// the inode number, but its own type because two nodes may share one of those.
@@ -44,39 +48,13 @@ pub const ROOT: NodeId = NodeId(1);
 /// Identity on disk (overlay-semantics 7, 22.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// One inode of one filesystem.
-    Real {
-        /// Device, as the kernel packs it: 12 bits of major and 20 of minor number.
-        dev: u32,
-        /// Real inode number.
-        ino: u64,
-    },
+    /// One inode of one filesystem, by the number that [`identity`] has for it: mostly that which its node has.
+    Number(u64),
     /// One name of a lower file with several, by directory and name: without an index each name is a file of its own,
     /// because they part at copy-up.
     Named(Box<(NodeId, Name)>),
     /// A lower file with several names, by its index entry: one file under all of them (14.2).
     Index(Box<Name>),
-}
-
-impl Key {
-    /// Of an inode.
-    pub fn real(dev: u64, ino: u64) -> Key {
-        const MINOR_BITS: u32 = 20;
-        let (major, minor) = ((dev >> 32) as u32, dev as u32);
-        Key::Real {
-            dev: major << MINOR_BITS | minor,
-            ino,
-        }
-    }
-}
-
-/// The upper object of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Upper {
-    /// Device it is on.
-    pub dev: u64,
-    /// Real inode number.
-    pub ino: u64,
 }
 
 /// What is kept of a directory beside its identity; guarded by the directory's lock.
@@ -101,13 +79,14 @@ pub(in crate::overlay) mod rank {
     pub const TOPOLOGY: u8 = 2;
     pub const DIR: u8 = 3;
     pub const PLACE: u8 = 4;
+    pub const IDENTIFIED: u8 = 4;
     pub const KEYS: u8 = 5;
     pub const IDS: u8 = 6;
     pub const LEAF: u8 = 7;
     pub const WHITEOUT: u8 = 8;
 }
 
-/// One inode of the merged view.
+/// One inode of the merged view. There may be a million of them: what few need is in a box of its own.
 pub struct Node {
     /// The id that the kernel is told now; see [`NodeTable::rebind`].
     id: AtomicU64,
@@ -117,29 +96,49 @@ pub struct Node {
     pub lower: Lower,
     /// Changes once: when one name of a shared lower file becomes a file of its own.
     ino: AtomicU64,
-    /// Monotonic: set when the object is in the upper layer.
-    upper: OnceLock<Upper>,
-    /// Monotonic once there is an upper object: it holds the data; not so while it is a metacopy (6.1).
-    own_data: AtomicBool,
-    /// Monotonic: a directory that the layers below no longer contribute to.
-    cut_off: AtomicBool,
-    /// Monotonic: an upper directory with entries that have an origin.
-    impure: AtomicBool,
-    /// Monotonic: all data of the lower file was handed to whoever caches it.
-    handed_over: AtomicBool,
+    /// Is there an upper object, and what of the file has it? See [`upper`].
+    has_upper: AtomicU8,
+    upper_dev: AtomicU32,
+    upper_ino: AtomicU64,
     place: RwLock<Place, { rank::PLACE }>,
     /// Serialises copy-up of this node.
     pub copyup: Mutex<(), { rank::COPYUP }>,
     /// Known protection; `None` when not asked yet.
     protection: Mutex<Option<Protection>, { rank::LEAF }>,
-    key: Mutex<Option<Key>, { rank::LEAF }>,
-    /// What most files never need.
+    /// Serialises changes of what it is found by: its id, its key, its index entry.
+    identified: Mutex<(), { rank::IDENTIFIED }>,
+    flags: Flags,
+    /// How often the kernel was told of it under this id; the table's.
+    lookups: AtomicU32,
     rare: OnceLock<Box<Rare>>,
-    fd_key: FdKey,
     table: Weak<NodeTable>,
 }
 
-/// What directories have and few files: kept apart, as there may be a million files.
+/// Flags of a node.
+struct Flags(AtomicU8);
+
+impl Flags {
+    /// Its key is its id as a number: as of nearly all nodes, of whom the table keeps no key then.
+    const KEY_IS_ID: u8 = 1;
+    /// Monotonic: all data of the lower file was handed to whoever caches it.
+    const HANDED_OVER: u8 = 2;
+
+    fn has(&self, flag: u8) -> bool {
+        self.0.load(Ordering::Acquire) & flag != 0
+    }
+
+    /// Was it there before?
+    fn set(&self, flag: u8) -> bool {
+        self.0.fetch_or(flag, Ordering::AcqRel) & flag != 0
+    }
+
+    /// Was it there before?
+    fn clear(&self, flag: u8) -> bool {
+        self.0.fetch_and(!flag, Ordering::AcqRel) & flag != 0
+    }
+}
+
+/// What directories have and few files.
 #[derive(Default)]
 struct Rare {
     /// Read: lookup and listing. Write: any change of an entry.
@@ -150,6 +149,12 @@ struct Rare {
     default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
     /// Under which name the layers below know this upper directory or metacopy; changes with a rename.
     redirect: Mutex<Option<Redirect>, { rank::LEAF }>,
+    /// Monotonic: a directory that the layers below no longer contribute to.
+    cut_off: AtomicBool,
+    /// Monotonic: an upper directory with entries that have an origin.
+    impure: AtomicBool,
+    /// The key it is found by, where that is not its id.
+    key: Mutex<Option<Key>, { rank::LEAF }>,
     /// Open files of it that are programs, to be run or running.
     running: AtomicU32,
     /// Immutable.
@@ -163,7 +168,7 @@ impl fmt::Debug for Node {
             "Node({}, {:?}, upper {:?})",
             self.id().0,
             self.kind,
-            self.upper.get()
+            self.upper()
         )
     }
 }
@@ -191,33 +196,41 @@ pub struct NewNode {
 
 impl Node {
     fn new(id: NodeId, key: Key, new: NewNode, table: &Arc<NodeTable>) -> Node {
-        let metacopy = matches!(new.lower, Lower::Data { .. });
+        let key_is_id = key == Key::Number(id.0);
+        let key = if key_is_id { None } else { Some(key) };
         let rare = OnceLock::new();
-        if new.redirect.is_some() || new.indexed.is_some() {
+        if key.is_some() || new.impure || new.redirect.is_some() || new.indexed.is_some() {
             rare.get_or_init(|| {
                 Box::new(Rare {
                     redirect: Mutex::new(new.redirect),
+                    impure: AtomicBool::new(new.impure),
+                    key: Mutex::new(key),
                     indexed: new.indexed,
                     ..Rare::default()
                 })
             });
         }
+        let has_upper = match (&new.upper, &new.lower) {
+            (None, _) => NOTHING,
+            (Some(_), Lower::Data { .. }) => METACOPY,
+            (Some(_), _) => WHOLE,
+        };
+        let (dev, ino) = new.upper.map_or((0, 0), |upper| (upper.dev, upper.ino));
         Node {
             id: AtomicU64::new(id.0),
             kind: new.kind,
             lower: new.lower,
             ino: AtomicU64::new(new.ino),
-            upper: new.upper.map(OnceLock::from).unwrap_or_default(),
-            own_data: AtomicBool::new(!metacopy),
-            cut_off: AtomicBool::new(false),
-            impure: AtomicBool::new(new.impure),
-            handed_over: AtomicBool::new(false),
+            has_upper: AtomicU8::new(has_upper),
+            upper_dev: AtomicU32::new(PackedDev::of(dev).0),
+            upper_ino: AtomicU64::new(ino),
             place: RwLock::new(new.place),
             copyup: Mutex::default(),
             protection: Mutex::default(),
-            key: Mutex::new(Some(key)),
+            identified: Mutex::default(),
+            flags: Flags(AtomicU8::new(if key_is_id { Flags::KEY_IS_ID } else { 0 })),
+            lookups: AtomicU32::new(0),
             rare,
-            fd_key: FdKey::next(),
             table: Arc::downgrade(table),
         }
     }
@@ -243,7 +256,7 @@ impl Node {
 
     /// What its fd is kept under.
     pub(in crate::overlay) fn fd_key(&self) -> FdKey {
-        self.fd_key
+        FdKey::of(self)
     }
 
     /// The inode number that users see.
@@ -256,49 +269,11 @@ impl Node {
         self.ino.store(ino, Ordering::Relaxed);
     }
 
-    /// The upper object, if there is one.
-    pub fn upper(&self) -> Option<Upper> {
-        self.upper.get().copied()
-    }
-
-    /// Records the upper object, with its data or as a metacopy; the caller holds `copyup`, so it happens
-    /// once.
-    pub fn set_upper(&self, upper: Upper, with_data: bool) {
-        self.own_data.store(with_data, Ordering::Release);
-        let first = self.upper.set(upper).is_ok();
-        debug_assert!(first, "copied up twice");
-    }
-
-    /// Is the data in the upper layer? For anything but a regular file: is the object there?
-    pub fn has_upper_data(&self) -> bool {
-        self.upper().is_some() && self.own_data.load(Ordering::Acquire)
-    }
-
-    /// Is it a file with metadata of one layer and data of another?
-    pub fn is_metacopy(&self) -> bool {
-        match self.upper() {
-            Some(_) => !self.has_upper_data(),
-            None => matches!(&self.lower, Lower::Object { data: Some(_), .. }),
-        }
-    }
-
-    /// Is its upper object a metacopy?
-    pub fn is_upper_metacopy(&self) -> bool {
-        self.upper().is_some() && !self.has_upper_data()
-    }
-
     /// Has the lower file that it is, or was copied up from, other names?
     pub fn is_shared(&self) -> bool {
         self.indexed().is_some()
-            || matches!(
-                self.lower,
-                Lower::Object { shared: true, .. } | Lower::Data { shared: true, .. }
-            )
-    }
-
-    /// Notes that the data has been copied up after the metadata.
-    pub fn set_upper_data(&self) {
-        self.own_data.store(true, Ordering::Release);
+            || self.lower.is_shared()
+            || matches!(self.lower, Lower::Data { shared: true, .. })
     }
 
     /// The redirect of the upper directory or metacopy.
@@ -319,9 +294,15 @@ impl Node {
     /// The lower directories that contribute; empty for a pure upper directory and for files.
     pub fn lower_dirs(&self) -> &[Arc<LowerDir>] {
         match &self.lower {
-            Lower::Dirs(dirs) if !self.cut_off.load(Ordering::Acquire) => dirs,
+            Lower::Dirs(dirs) if !self.is_cut_off() => dirs,
             _ => &[],
         }
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.rare
+            .get()
+            .is_some_and(|rare| rare.cut_off.load(Ordering::Acquire))
     }
 
     /// Does more than one layer contribute to this directory (0.2)?
@@ -331,27 +312,29 @@ impl Node {
 
     /// Does any lower layer contribute to it?
     pub fn has_lower(&self) -> bool {
-        matches!(self.lower, Lower::Object { .. }) || !self.lower_dirs().is_empty()
+        self.lower.object().is_some() || !self.lower_dirs().is_empty()
     }
 
     /// Notes that the upper directory was made opaque when all that showed in it was upper.
     pub fn cut_off(&self) {
-        self.cut_off.store(true, Ordering::Release);
+        self.rare().cut_off.store(true, Ordering::Release);
     }
 
     /// Has this upper directory entries with an origin?
     pub fn is_impure(&self) -> bool {
-        self.impure.load(Ordering::Relaxed)
+        self.rare
+            .get()
+            .is_some_and(|rare| rare.impure.load(Ordering::Relaxed))
     }
 
     /// Notes that the mark was set.
     pub fn set_impure(&self) {
-        self.impure.store(true, Ordering::Relaxed);
+        self.rare().impure.store(true, Ordering::Relaxed);
     }
 
     /// Notes that all data was handed over. False when it was before.
     pub(super) fn hand_over(&self) -> bool {
-        !self.handed_over.swap(true, Ordering::Relaxed)
+        !self.flags.set(Flags::HANDED_OVER)
     }
 
     /// The protection as far as it is known.
@@ -392,5 +375,16 @@ impl Drop for Node {
         if let Some(table) = self.table.upgrade() {
             table.remove(self);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_small() {
+        // With the two counts of its `Arc` and the allocator's word this fills 160 bytes.
+        assert_eq!(size_of::<Node>(), 136);
     }
 }

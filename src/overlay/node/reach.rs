@@ -59,7 +59,7 @@ impl Overlay {
             LowerFrom::Root(root) => return Ok(root.clone()),
             LowerFrom::Parent(parent, name) => (parent, name),
         };
-        if let Some(fd) = self.table.fds.get(dir.key) {
+        if let Some(fd) = self.table.fds.get(dir.fd_key()) {
             return Ok(fd);
         }
         let fd = self.lower_dir(parent)?.open_dir(name)?;
@@ -68,7 +68,7 @@ impl Overlay {
             return Err(Errno::ESTALE);
         }
         let fd = Arc::new(fd);
-        self.table.fds.put(dir.key, fd.clone());
+        self.table.fds.put(dir.fd_key(), fd.clone());
         Ok(fd)
     }
 
@@ -80,7 +80,7 @@ impl Overlay {
         let Some(upper) = node.upper() else {
             return Ok(None);
         };
-        if let Some(fd) = self.table.fds.get(node.fd_key) {
+        if let Some(fd) = self.table.fds.get(node.fd_key()) {
             return Ok(Some(fd));
         }
         let fd = match &*node.place.read() {
@@ -90,13 +90,13 @@ impl Overlay {
                 .as_ref()
                 .map(|upper| upper.layer.root.clone()),
             Place::Orphan(_) | Place::Unnamed(_) => return Err(Errno::ENOENT),
-            Place::Named(_) => None,
+            Place::Named(_) | Place::Several(_) => None,
         };
         let fd = match fd {
             Some(fd) => fd,
             None => Arc::new(self.reopen_upper_dir(node, upper)?),
         };
-        self.table.fds.put(node.fd_key, fd.clone());
+        self.table.fds.put(node.fd_key(), fd.clone());
         Ok(Some(fd))
     }
 
@@ -142,12 +142,11 @@ impl Overlay {
     /// ENOENT when it has none; those of opening the directories above it.
     pub(in crate::overlay) fn real_lower(&self, node: &Arc<Node>) -> Result<Real> {
         match &node.lower {
-            Lower::Object { object, .. } => self.real_object(object),
             Lower::Dirs(dirs) => match dirs.first() {
                 Some(dir) => Ok(Real::Dir(self.lower_dir(dir)?)),
                 None => Err(Errno::ENOENT),
             },
-            Lower::None | Lower::Data { .. } => Err(Errno::ENOENT),
+            lower => self.real_object(lower.object().ok_or(Errno::ENOENT)?),
         }
     }
 
@@ -167,13 +166,9 @@ impl Overlay {
         &self,
         node: &'n Arc<Node>,
     ) -> Result<(Real, &'n LowerObject)> {
-        let object = match &node.lower {
-            Lower::Object {
-                data: Some(data), ..
-            } => self.data_file(data)?,
-            Lower::Data { data, .. } => self.data_file(data)?,
-            Lower::Object { object, .. } => object,
-            _ => return Err(Errno::ENOENT),
+        let object = match node.lower.data() {
+            Some(data) => self.data_file(data)?,
+            None => node.lower.object().ok_or(Errno::ENOENT)?,
         };
         Ok((self.real_object(object)?, object))
     }
@@ -227,12 +222,7 @@ impl Overlay {
         }
         let stat = here(&dir, name)?;
         match stat.kind {
-            FileType::File => Ok(LowerObject {
-                dir,
-                name: name.clone(),
-                dev: stat.dev,
-                ino: stat.ino,
-            }),
+            FileType::File => Ok(LowerObject::new(dir, name.clone(), &stat)),
             _ => Err(Errno::ENOENT),
         }
     }
@@ -326,12 +316,10 @@ impl Overlay {
 
     /// Do these attributes belong to the node's object?
     fn is_node(&self, node: &Node, upper: Option<Upper>, stat: &Stat) -> bool {
-        match (upper, &node.lower) {
+        match (upper, node.lower.object()) {
             (Some(upper), _) => is_same(stat, upper),
-            (None, Lower::Object { object, .. }) => {
-                (stat.dev, stat.ino) == (object.dev, object.ino)
-            }
-            (None, _) => true,
+            (None, Some(object)) => object.is(stat),
+            (None, None) => true,
         }
     }
 }

@@ -3,78 +3,37 @@
 //! A node lives as long as somebody holds it: the kernel (a pin with a lookup count), an open handle,
 //! a child. The table itself holds it weakly, so that memory follows what is in use. There is never
 //! more than one live node of a key: two would have two locks.
+//!
+//! Of most nodes all it has is one pointer: id, key and lookup count are found behind that.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use hashbrown::hash_map::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap};
+
 use super::fds::{FdCache, FileCache};
-use super::{Key, NewNode, Node, NodeId, ROOT, rank};
+use super::ids::Ids;
+use super::{Flags, Key, NewNode, Node, NodeId, ROOT, rank};
 use crate::sync::Mutex;
 use crate::sys::errno::{Errno, Result};
 
 const SHARDS: usize = 64;
 /// A map that could hold so many times more is made smaller.
-const SPARSE: usize = 4;
+pub(super) const SPARSE: usize = 4;
 /// Node ids from here on are handed out where the inode number is taken; above every inode number.
 const RESERVED: u64 = 0xc000_0000_0000_0000;
 
-/// What is known of one node id.
-#[derive(Debug)]
-enum Known {
-    /// The kernel was not told of it yet, or has forgotten it.
-    Untold(Weak<Node>),
-    /// The kernel was told of it so many times. It is held while the kernel knows it.
-    Told { node: Arc<Node>, lookups: u32 },
-}
-
-impl Known {
-    /// How often the kernel was told.
-    fn lookups(&self) -> u32 {
-        match self {
-            Known::Untold(_) => 0,
-            Known::Told { lookups, .. } => *lookups,
-        }
-    }
-
-    /// Once more. A count that is full stays so.
-    fn count(&mut self, node: &Arc<Node>) {
-        let lookups = self.lookups().saturating_add(1);
-        *self = Known::Told {
-            node: node.clone(),
-            lookups,
-        };
-    }
-
-    /// Is nothing left of the node?
-    fn is_dead(&self) -> bool {
-        matches!(self, Known::Untold(node) if node.strong_count() == 0)
-    }
-
-    /// Lets the node go. The kernel knows it no more.
-    fn let_go(&mut self) -> Option<Arc<Node>> {
-        let Known::Told { node, .. } = self else {
-            return None;
-        };
-        let untold = Known::Untold(Arc::downgrade(node));
-        match std::mem::replace(self, untold) {
-            Known::Told { node, .. } => Some(node),
-            Known::Untold(_) => None,
-        }
-    }
-}
-
-type Keys = Mutex<HashMap<Key, Weak<Node>>, { rank::KEYS }>;
-type Ids = Mutex<HashMap<NodeId, Known>, { rank::IDS }>;
+type Keys = HashMap<Key, Weak<Node>>;
 
 /// The table.
 #[derive(Debug)]
 pub struct NodeTable {
-    keys: [Keys; SHARDS],
-    ids: [Ids; SHARDS],
-    hasher: RandomState,
+    /// Those whose key is not their id.
+    keys: [Mutex<Keys, { rank::KEYS }>; SHARDS],
+    ids: [Mutex<Ids, { rank::IDS }>; SHARDS],
+    hasher: DefaultHashBuilder,
     next_reserved: AtomicU64,
     /// Directory fds of nodes and lower directories.
     pub fds: Arc<FdCache>,
@@ -88,18 +47,18 @@ impl NodeTable {
         NodeTable {
             keys: std::array::from_fn(|_| Mutex::default()),
             ids: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             next_reserved: AtomicU64::new(RESERVED),
             fds: Arc::new(FdCache::new(fds)),
             files: FileCache::new(fds),
         }
     }
 
-    fn keys(&self, key: &Key) -> &Keys {
+    fn keys(&self, key: &Key) -> &Mutex<Keys, { rank::KEYS }> {
         &self.keys[self.hasher.hash_one(key) as usize % SHARDS]
     }
 
-    fn ids(&self, id: NodeId) -> &Ids {
+    fn ids(&self, id: NodeId) -> &Mutex<Ids, { rank::IDS }> {
         &self.ids[id.0 as usize % SHARDS]
     }
 
@@ -108,20 +67,43 @@ impl NodeTable {
         NodeId(self.next_reserved.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The node whose id is this key, if the key is a number: not always the node of the key.
+    fn with_id(&self, key: &Key) -> Option<Arc<Node>> {
+        match key {
+            Key::Number(number) => self.ids(NodeId(*number)).lock().live(NodeId(*number)),
+            Key::Named(_) | Key::Index(_) => None,
+        }
+    }
+
     /// The live node of a key.
     pub fn find(&self, key: &Key) -> Option<Arc<Node>> {
-        self.keys(key).lock().get(key).and_then(Weak::upgrade)
+        let keys = self.keys(key).lock();
+        if let Some(node) = keys.get(key).and_then(Weak::upgrade) {
+            return Some(node);
+        }
+        let node = self.with_id(key);
+        // Whoever drops a node last ends it, which takes locks.
+        drop(keys);
+        node.filter(|node| node.flags.has(Flags::KEY_IS_ID))
     }
 
     /// The live node of a key, made by `new` if there is none.
     pub fn find_or_make(self: &Arc<Self>, key: Key, new: impl FnOnce() -> NewNode) -> Arc<Node> {
+        // Whoever drops a node last ends it, which takes locks: this one goes after the lock.
+        let with_id;
         let mut keys = self.keys(&key).lock();
         if let Some(node) = keys.get(&key).and_then(Weak::upgrade) {
             return node;
         }
-        let new = new();
-        let node = self.insert_id(NodeId(new.ino), &key, new);
-        keys.insert(key, Arc::downgrade(&node));
+        with_id = self.with_id(&key);
+        match &with_id {
+            Some(node) if node.flags.has(Flags::KEY_IS_ID) => return node.clone(),
+            _ => {}
+        }
+        let node = self.insert_id(&key, new());
+        if !node.flags.has(Flags::KEY_IS_ID) {
+            keys.insert(key, Arc::downgrade(&node));
+        }
         node
     }
 
@@ -137,26 +119,25 @@ impl NodeTable {
     /// The root node, under its fixed id and for ever.
     pub fn make_root(self: &Arc<Self>, key: Key, new: NewNode) -> Arc<Node> {
         let node = Arc::new(Node::new(ROOT, key.clone(), new, self));
-        let known = Known::Told {
-            node: node.clone(),
-            lookups: u32::MAX,
-        };
-        self.ids(ROOT).lock().insert(ROOT, known);
+        node.lookups.store(u32::MAX, Ordering::Relaxed);
+        self.ids(ROOT).lock().tell(node.clone());
         self.keys(&key).lock().insert(key, Arc::downgrade(&node));
         node
     }
 
     /// Gives a new node the id that equals its inode number, or one of the reserved range where another
     /// live node has that.
-    fn insert_id(self: &Arc<Self>, wanted: NodeId, key: &Key, new: NewNode) -> Arc<Node> {
-        let mut id = wanted;
+    fn insert_id(self: &Arc<Self>, key: &Key, new: NewNode) -> Arc<Node> {
+        let mut id = NodeId(new.ino);
         let mut new = Some(new);
         loop {
             let mut ids = self.ids(id).lock();
-            let free = id > ROOT && ids.get(&id).is_none_or(Known::is_dead);
-            if free && let Some(new) = new.take() {
+            if id > ROOT
+                && ids.is_free(id)
+                && let Some(new) = new.take()
+            {
                 let node = Arc::new(Node::new(id, key.clone(), new, self));
-                ids.insert(id, Known::Untold(Arc::downgrade(&node)));
+                ids.give(id, &node);
                 return node;
             }
             drop(ids);
@@ -169,94 +150,69 @@ impl NodeTable {
     /// # Errors
     /// ESTALE for an id it was never told of.
     pub fn get(&self, id: NodeId) -> Result<Arc<Node>> {
-        let ids = self.ids(id).lock();
-        match ids.get(&id) {
-            Some(Known::Told { node, .. }) => Ok(node.clone()),
-            _ => Err(Errno::ESTALE),
-        }
+        self.ids(id).lock().get(id).ok_or(Errno::ESTALE)
     }
 
     /// Counts one lookup that the kernel is about to be told of, under this id of the node.
     pub fn enter(&self, node: &Arc<Node>, id: NodeId) {
-        if id == ROOT {
-            return;
+        if id != ROOT {
+            self.ids(id).lock().count(node, id);
         }
-        let mut ids = self.ids(id).lock();
-        let known = ids.entry(id);
-        known
-            .or_insert_with(|| Known::Untold(Arc::downgrade(node)))
-            .count(node);
     }
 
     /// Takes lookups back. With the last one the pin is returned, to be dropped where closing fds does
     /// not keep anybody waiting.
     pub fn forget(&self, id: NodeId, lookups: u64) -> Option<Arc<Node>> {
-        if id == ROOT {
-            return None;
+        match id {
+            ROOT => None,
+            _ => self.ids(id).lock().forget(id, lookups),
         }
-        let mut ids = self.ids(id).lock();
-        let Known::Told {
-            node,
-            lookups: told,
-        } = ids.get_mut(&id)?
-        else {
-            return None;
-        };
-        let left = u64::from(*told).saturating_sub(lookups);
-        match u32::try_from(left) {
-            // What was full has lost count, and stays.
-            Ok(_) if *told == u32::MAX => return None,
-            Ok(0) | Err(_) => {}
-            Ok(left) => {
-                *told = left;
-                return None;
-            }
-        }
-        // Of an old id nothing is kept.
-        if node.id() != id {
-            return ids.remove(&id).and_then(|mut known| known.let_go());
-        }
-        ids.get_mut(&id)?.let_go()
     }
 
     /// Gives a node another id, unless it has another than `old` already: the kernel takes it for another file from its
     /// next lookup on. What it does under the old id still means this node.
     pub fn rebind(&self, node: &Arc<Node>, old: NodeId) {
-        let new = self.unused_id();
-        let untold = Known::Untold(Arc::downgrade(node));
-        self.ids(new).lock().insert(new, untold);
-        let exchanged = node
-            .id
-            .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire);
-        if exchanged.is_err() {
-            self.ids(new).lock().remove(&new);
+        let _one_at_a_time = node.identified.lock();
+        if node.id() != old {
+            return;
         }
+        let key = Key::Number(old.0);
+        {
+            let mut keys = self.keys(&key).lock();
+            if node.flags.clear(Flags::KEY_IS_ID) {
+                *node.rare().key.lock() = Some(key.clone());
+                keys.insert(key, Arc::downgrade(node));
+            }
+        }
+        let new = self.unused_id();
+        self.ids(new).lock().give(new, node);
+        self.ids(old).lock().rebind(node, new);
     }
 
     /// A copied-up node is found by its upper object from now on.
     pub fn rekey(&self, node: &Arc<Node>, key: Key) {
-        let old = node.key.lock().replace(key.clone());
-        if let Some(old) = old {
-            self.remove_key(&old, node);
-        }
+        let _one_at_a_time = node.identified.lock();
+        self.remove_key(node);
+        *node.rare().key.lock() = Some(key.clone());
         self.keys(&key).lock().insert(key, Arc::downgrade(node));
     }
 
     /// An orphan is found by nobody.
     pub fn forget_key(&self, node: &Node) {
-        let key = node.key.lock().take();
-        if let Some(key) = key {
-            self.remove_key(&key, node);
-        }
+        let one_at_a_time = node.identified.lock();
+        self.remove_key(node);
+        drop(one_at_a_time);
         match node.is_dir() {
-            true => self.fds.remove(node.fd_key),
-            false => self.files.remove(node.fd_key),
+            true => self.fds.remove(node.fd_key()),
+            false => self.files.remove(node.fd_key()),
         }
     }
 
-    fn remove_key(&self, key: &Key, node: &Node) {
-        let mut keys = self.keys(key).lock();
-        if let Entry::Occupied(entry) = keys.entry(key.clone())
+    fn remove_key(&self, node: &Node) {
+        node.flags.clear(Flags::KEY_IS_ID);
+        let key = node.rare.get().and_then(|rare| rare.key.lock().take());
+        if let Some(key) = key
+            && let Entry::Occupied(entry) = self.keys(&key).lock().entry(key)
             && std::ptr::eq(entry.get().as_ptr(), node)
         {
             entry.remove();
@@ -266,45 +222,31 @@ impl NodeTable {
     /// Removes all traces of a node that is being dropped.
     pub(super) fn remove(&self, node: &Node) {
         self.forget_key(node);
-        let id = node.id();
-        let mut ids = self.ids(id).lock();
-        if let Entry::Occupied(entry) = ids.entry(id)
-            && let Known::Untold(known) = entry.get()
-            && std::ptr::eq(known.as_ptr(), node)
-        {
-            entry.remove();
-        }
+        self.ids(node.id()).lock().remove(node);
     }
 
     /// Gives back the room of nodes that are gone, where most of it is empty.
     pub fn shrink(&self) {
-        fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
-            if map.len() < map.capacity() / SPARSE {
-                map.shrink_to_fit();
+        for keys in &self.keys {
+            let mut keys = keys.lock();
+            if keys.len() < keys.capacity() / SPARSE {
+                keys.shrink_to_fit();
             }
         }
-        self.keys.iter().for_each(|keys| shrink(&mut keys.lock()));
-        self.ids.iter().for_each(|ids| shrink(&mut ids.lock()));
+        self.ids.iter().for_each(|ids| ids.lock().shrink());
     }
 
     /// How many nodes the kernel knows, the root not counted.
     pub fn known(&self) -> usize {
-        self.ids
-            .iter()
-            .map(|ids| ids.lock().values().filter(|k| k.lookups() > 0).count())
-            .sum::<usize>()
-            - 1
+        let all: usize = self.ids.iter().map(|ids| ids.lock().known()).sum();
+        all - 1
     }
 
     /// Lets go of all nodes at the end of a mount: the kernel does not forget them one by one.
     pub fn clear(&self) {
         for shard in &self.ids {
-            let pins: Vec<_> = shard
-                .lock()
-                .values_mut()
-                .filter_map(Known::let_go)
-                .collect();
-            drop(pins);
+            let ids = std::mem::take(&mut *shard.lock());
+            drop(ids);
         }
     }
 }
@@ -340,7 +282,7 @@ mod tests {
     }
 
     fn key(ino: u64) -> Key {
-        Key::real(1, ino)
+        Key::Number(ino)
     }
 
     #[test]
@@ -380,7 +322,7 @@ mod tests {
     fn two_nodes_with_one_inode_number_have_two_ids() {
         let table = table();
         let a = table.find_or_make(key(5), || new_node(5));
-        let b = table.find_or_make(Key::real(2, 5), || new_node(5));
+        let b = table.find_or_make(Key::Number(1 << 56 | 5), || new_node(5));
         assert_eq!((a.ino(), b.ino()), (5, 5));
         assert_ne!(a.id(), b.id());
         let id = a.id();
@@ -440,7 +382,7 @@ mod tests {
         table.enter(&parent, parent.id());
         let name = Name::new(b"c").unwrap();
         let child = table.find_or_make(key(3), || NewNode {
-            place: Place::Named(vec![(parent.clone(), name)]),
+            place: Place::named(&parent, &name),
             ..new_node(3)
         });
         table.enter(&child, child.id());

@@ -6,7 +6,7 @@ use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::node::handle::OpenFile;
 use crate::overlay::node::indexed::Indexed;
-use crate::overlay::node::{Lower, Node, NodeId, ROOT};
+use crate::overlay::node::{Node, NodeId, ROOT};
 use crate::sys::creds::Owner;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::file::FsStat;
@@ -71,11 +71,8 @@ impl Overlay {
     /// The blocks of a metacopy are those of its data (6.2). Nothing is looked up in data-only layers for
     /// them: they are guessed until the data is needed (6.3).
     pub(in crate::overlay) fn data_blocks(&self, node: &Arc<Node>, stat: &Stat) -> Result<u64> {
-        match &node.lower {
-            Lower::Object {
-                data: Some(data), ..
-            } if data.known().is_none() => Ok(guessed_blocks(stat)),
-            Lower::Data { data, .. } if data.known().is_none() => Ok(guessed_blocks(stat)),
+        match node.lower.data() {
+            Some(data) if data.known().is_none() => Ok(guessed_blocks(stat)),
             _ => Ok(self.lower_data(node)?.0.at().stat()?.blocks),
         }
     }
@@ -89,7 +86,7 @@ impl Overlay {
             false if node.upper().is_none() && node.is_orphan() => 0,
             _ => node.indexed().map_or(stat.nlink, Indexed::names),
         };
-        let shared = matches!(node.lower, Lower::Object { shared: true, .. });
+        let shared = node.lower.is_shared();
         let own_number = node.id() == ROOT || node.ino() == node.id().0;
         let (uid, gid) = self.shown_owner(Owner {
             uid: stat.uid,

@@ -48,11 +48,7 @@ impl Overlay {
             .find_or_make(Key::Index(Box::new(entry.clone())), || NewNode {
                 kind: stat.kind,
                 ino: self.identity.ino(stat.dev, stat.ino),
-                lower: Lower::Object {
-                    object,
-                    shared: false,
-                    data: data.map(Box::new),
-                },
+                lower: Lower::of(object, data),
                 upper: None,
                 impure: false,
                 redirect: None,

@@ -73,7 +73,7 @@ impl Overlay {
             result => result?,
         };
         let stat = file.stat()?;
-        if (stat.dev, stat.ino) != (object.dev, object.ino) {
+        if !object.is(&stat) {
             return Err(Errno::ESTALE);
         }
         let backing = Backing {

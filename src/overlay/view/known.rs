@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::lookup::{real_key, upper_of};
+use super::lookup::upper_of;
 use super::overrides::LayerAt;
 use crate::layer::mark::{DirMarks, FileMarks};
 use crate::overlay::Overlay;
@@ -15,7 +15,7 @@ use crate::sys::stat::Stat;
 impl Overlay {
     /// The node of an upper object. It is no whiteout then.
     fn known(&self, stat: &Stat) -> Option<Arc<Node>> {
-        let node = self.table.find(&real_key(stat))?;
+        let node = self.table.find(&self.real_key(stat))?;
         (node.kind == stat.kind && node.upper() == Some(upper_of(stat))).then_some(node)
     }
 

@@ -118,7 +118,7 @@ impl Overlay {
         name: &Name,
         seen: &Seen,
     ) -> Result<Option<(Arc<Node>, Stat)>> {
-        let place = Place::Named(vec![(parent.clone(), name.clone())]);
+        let place = Place::named(parent, name);
         match &seen.resolved {
             Resolved::Nothing => Ok(None),
             Resolved::NonDir { part, data } => {
@@ -152,9 +152,14 @@ impl Overlay {
         }
     }
 
+    /// The key of an object that is one inode.
+    pub(in crate::overlay) fn real_key(&self, stat: &Stat) -> Key {
+        Key::Number(self.identity.ino(stat.dev, stat.ino))
+    }
+
     /// The node of an object that was just made in the upper layer, where nothing of the name was.
     pub(in crate::overlay) fn made(&self, place: Place, stat: &Stat) -> Arc<Node> {
-        let node = self.table.make(real_key(stat), || NewNode {
+        let node = self.table.make(self.real_key(stat), || NewNode {
             kind: stat.kind,
             ino: self.identity.ino(stat.dev, stat.ino),
             lower: Lower::None,
@@ -177,14 +182,14 @@ impl Overlay {
         seen: &Seen,
         place: Place,
     ) -> Result<Arc<Node>> {
-        if let (Some(node), None) = (self.table.find(&real_key(&part.stat)), &self.index) {
+        if let (Some(node), None) = (self.table.find(&self.real_key(&part.stat)), &self.index) {
             return Ok(node);
         }
         let origin = self.origin_mark(parent, name)?;
         let indexed = self.indexed_upper(&part.stat, origin.as_deref())?;
         let key = match &indexed {
             Some(indexed) => Key::Index(Box::new(indexed.entry.clone())),
-            None => real_key(&part.stat),
+            None => self.real_key(&part.stat),
         };
         let lower = match seen.data_file()? {
             Some(data) => Lower::Data {
@@ -227,23 +232,20 @@ impl Overlay {
         let shared = stat.nlink > 1;
         let key = match shared {
             true => Key::Named(Box::new((parent.id(), name.clone()))),
-            false => real_key(stat),
+            false => self.real_key(stat),
         };
-        let (object, data) = (seen.object(part)?, seen.data_file()?);
+        let (mut object, data) = (seen.object(part)?, seen.data_file()?);
+        object.shared = shared;
         let shares_files = self.shares_files(object.dir.layer);
         let node = self.table.find_or_make(key, || NewNode {
             kind: stat.kind,
             ino: self.identity.ino(stat.dev, stat.ino),
-            lower: Lower::Object {
-                object,
-                shared,
-                data: data.map(Box::new),
-            },
+            lower: Lower::of(object, data),
             upper: None,
             impure: false,
             redirect: None,
             indexed: None,
-            place: Place::Named(vec![(parent.clone(), name.clone())]),
+            place: Place::named(parent, name),
         });
         if !shared && shares_files && !node.has_name(parent, name) {
             // Of two layers that have the same file one was moved by a redirect: still two files.
@@ -266,7 +268,7 @@ impl Overlay {
         place: Place,
     ) -> Result<Arc<Node>> {
         let top = parts.first().ok_or(Errno::EIO)?;
-        if let Some(node) = self.table.find(&real_key(&top.stat)) {
+        if let Some(node) = self.table.find(&self.real_key(&top.stat)) {
             return Ok(node);
         }
         let upper = seen.upper();
@@ -277,16 +279,18 @@ impl Overlay {
             Some(lower) => self.identity.ino(lower.stat.dev, lower.stat.ino),
             None => self.upper_ino(parent, name, &top.stat)?,
         };
-        let node = self.table.find_or_make(real_key(&top.stat), || NewNode {
-            kind: FileType::Dir,
-            ino,
-            lower: seen.lower_dirs(lowers),
-            upper: upper.map(|part| upper_of(&part.stat)),
-            impure: upper.is_some_and(|part| part.marks.impure),
-            redirect: seen.upper_redirect.clone(),
-            indexed: None,
-            place,
-        });
+        let node = self
+            .table
+            .find_or_make(self.real_key(&top.stat), || NewNode {
+                kind: FileType::Dir,
+                ino,
+                lower: seen.lower_dirs(lowers),
+                upper: upper.map(|part| upper_of(&part.stat)),
+                impure: upper.is_some_and(|part| part.marks.impure),
+                redirect: seen.upper_redirect.clone(),
+                indexed: None,
+                place,
+            });
         match upper {
             Some(part) if part.marks.unprotected => {
                 node.learn_protection(Protection::default());
@@ -318,11 +322,6 @@ impl Overlay {
             _ => Ok(None),
         }
     }
-}
-
-/// The key of an object that is one inode.
-pub(in crate::overlay) fn real_key(stat: &Stat) -> Key {
-    Key::real(stat.dev, stat.ino)
 }
 
 /// An upper object.

@@ -93,14 +93,10 @@ impl Overlay {
         let is_upper = |upper: Upper| (upper.dev, upper.ino) == (disk.dev, disk.ino);
         let layer = match &node.lower {
             _ if node.upper().is_some_and(is_upper) => LayerAt::Upper,
-            Lower::Object { object, .. } => LayerAt::Lower(object.dir.layer),
             Lower::Data { data, .. } => data
                 .known()
                 .map_or(LayerAt::Upper, |object| LayerAt::Lower(object.dir.layer)),
-            Lower::Dirs(dirs) => dirs
-                .first()
-                .map_or(LayerAt::Upper, |dir| LayerAt::Lower(dir.layer)),
-            Lower::None => LayerAt::Upper,
+            lower => lower.layer().map_or(LayerAt::Upper, LayerAt::Lower),
         };
         self.meant(layer, at, disk)
     }

@@ -54,13 +54,7 @@ impl Seen {
     pub fn object(&self, part: &Part) -> Result<LowerObject> {
         let place = part.place.checked_sub(1).and_then(|at| self.lower.get(at));
         let (dir, name) = place.cloned().ok_or(Errno::EIO)?;
-        let (dev, ino) = (part.stat.dev, part.stat.ino);
-        Ok(LowerObject {
-            dir,
-            name,
-            dev,
-            ino,
-        })
+        Ok(LowerObject::new(dir, name, &part.stat))
     }
 
     /// Where the data of a metacopy is; `None` for a file with data of its own.
