@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::copyup::Data;
 use super::maker::{DEFAULT_ACL, Maker};
-use super::slot::Slot;
+use super::slot::{LockedDir, Slot};
 use super::temp::Temp;
 use crate::layer::idmap::ShownId;
 use crate::layer::mark;
@@ -152,14 +152,18 @@ impl Overlay {
         }
         self.ensure_upper(&parent, Data::Full)?;
         let locked = self.lock_dir(&parent)?;
-        let slot = Slot::new(&locked, &name);
-        let maker = self.maker(&parent, slot.dir, owner, caller.umask)?;
-        let file = self.create_in(&slot, &maker, new)?;
-        let at = At::child(slot.dir, &name);
+        let maker = self.maker(&parent, &locked.dir, owner, caller.umask)?;
+        let file = self.create_in(&locked, &name, &maker, new)?;
+        let at = At::child(&locked.dir, &name);
         let disk = file.as_ref().map_or_else(|| at.stat(), FileFd::stat)?;
         let stat = self.meant(LayerAt::Upper, at, disk)?;
+        let names_are_exact =
+            stat.is_dir() && self.keeps_upper_names() && parent.upper_names().is_exact(&locked.dir);
         let place = Place::named(&parent, &name);
         let node = self.made(place, &stat);
+        if names_are_exact {
+            node.upper_names().begin_empty();
+        }
         if stat.is_dir() && maker.acl == DefaultAcl::No {
             node.set_default_acl(Some(DefaultAcl::No));
         }
@@ -168,21 +172,24 @@ impl Overlay {
 
     fn create_in(
         &self,
-        slot: &Slot<'_>,
+        locked: &LockedDir<'_>,
+        name: &Name,
         maker: &Maker<'_>,
         new: &New<'_>,
     ) -> Result<Option<FileFd>> {
-        if self.is_only_upper(slot.parent, slot.name) && !self.keeps_modes() {
+        if self.is_only_upper(locked.node, name) && !self.keeps_modes() {
+            let slot = Slot::new(locked, name);
             match maker.make(slot.dir, slot.name, new) {
                 // Be it by a whiteout.
                 Err(Errno::EEXIST) => {}
                 result => return result,
             }
         }
-        let seen = self.see(slot.parent, slot.name)?;
+        let seen = self.see(locked.node, name)?;
         if seen.top().is_some() {
             return Err(Errno::EEXIST);
         }
+        let slot = &Slot::new(locked, name);
         // A file hides what is below by being there; a directory has to say so.
         let opaque = seen.upper_marker && matches!(new, New::Dir { .. });
         let file = match seen.upper_whiteout || opaque {

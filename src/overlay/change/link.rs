@@ -38,11 +38,11 @@ impl Overlay {
         let held = self.hold_links_of(Some(&node))?;
         let source = self.real(&node)?;
         let locked = self.lock_dir(&parent)?;
-        let slot = Slot::new(&locked, &name);
         let seen = self.see(&parent, &name)?;
         if seen.top().is_some() {
             return Err(Errno::EEXIST);
         }
+        let slot = Slot::new(&locked, &name);
         if self.has_other_number(&node) || self.has_origin(source.at())? {
             self.set_impure(&parent)?;
         }

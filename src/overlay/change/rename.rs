@@ -182,9 +182,9 @@ impl Overlay {
         how: Rename,
         held: Option<LinksHeld<'_>>,
     ) -> Result<()> {
+        let from_seen = self.see(from.0.node, from.1)?;
+        let to_seen = self.see(to.0.node, to.1)?;
         let (from_slot, to_slot) = (Slot::new(from.0, from.1), Slot::new(to.0, to.1));
-        let from_seen = self.see(from_slot.parent, from_slot.name)?;
-        let to_seen = self.see(to_slot.parent, to_slot.name)?;
         let found = self.node_of(from_slot.parent, from_slot.name, &from_seen)?;
         if !found.is_some_and(|(node, _)| Arc::ptr_eq(&node, source)) {
             return Err(Errno::ESTALE);

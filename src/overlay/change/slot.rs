@@ -1,5 +1,5 @@
 //! `Slot`: a name in a write-locked directory. Every change of a name takes one, so that it cannot be
-//! made without the lock.
+//! made without the lock, and the name counts from then on among those that the upper layer may have.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ impl Drop for LockedDir<'_> {
     fn drop(&mut self) {
         // Whoever took the lock changed something, or may have: listings are made anew.
         self.state.version += 1;
+        self.node.upper_names().set_changing(false);
     }
 }
 
@@ -38,8 +39,9 @@ pub(in crate::overlay) struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    /// A name in a locked directory.
+    /// A name in a locked directory that is about to change.
     pub fn new(locked: &'a LockedDir<'_>, name: &'a Name) -> Slot<'a> {
+        locked.node.upper_names().add(&[name.as_bytes()]);
         Slot {
             parent: locked.node,
             dir: &locked.dir,
@@ -49,6 +51,11 @@ impl<'a> Slot<'a> {
 }
 
 impl Overlay {
+    /// May names of upper directories be remembered? Not where they are found in other cases, too.
+    pub(in crate::overlay) fn keeps_upper_names(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| !work.folds_case)
+    }
+
     /// Locks a directory that has been copied up.
     ///
     /// # Errors
@@ -90,6 +97,7 @@ impl Overlay {
             return Err(Errno::ENOENT);
         }
         let dir = self.upper_dir(node)?.ok_or(Errno::EROFS)?;
+        node.upper_names().set_changing(true);
         Ok(LockedDir { node, dir, state })
     }
 }

@@ -236,6 +236,7 @@ impl Overlay {
     /// Makes the `.wh.` file of a name; false if it is there already.
     pub(super) fn put_marker(&self, slot: &Slot<'_>) -> Result<bool> {
         let marker = mark::oci_whiteout(slot.name)?;
+        slot.parent.upper_names().add(&[marker.as_bytes()]);
         match self.work()?.whiteout_at(slot.dir, &marker) {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) => Ok(false),

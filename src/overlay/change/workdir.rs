@@ -30,6 +30,8 @@ pub struct WorkDir {
     /// The device that was last found to share no blocks with this one; 0 is none.
     apart: AtomicU64,
     pub(super) whiteouts: Whiteouts,
+    /// The upper filesystem finds names in a case in which it does not list them.
+    pub(in crate::overlay) folds_case: bool,
 }
 
 impl WorkDir {
@@ -55,6 +57,7 @@ impl WorkDir {
             At::child(base, &work).chmod(0o700)?;
         }
         Ok(WorkDir {
+            folds_case: At::child(base, &name(b"WORK")?).stat().is_ok(),
             dir,
             counter: AtomicU64::new(0),
             apart: AtomicU64::new(0),

@@ -14,10 +14,12 @@ pub mod listing;
 pub mod lower;
 pub mod names;
 pub mod place;
+pub(in crate::overlay) mod rank;
 pub mod reach;
 pub mod reaper;
 pub mod table;
 pub mod upper;
+pub mod upper_names;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -30,6 +32,7 @@ pub use self::place::Place;
 use self::table::NodeTable;
 pub use self::upper::Upper;
 use self::upper::{METACOPY, NOTHING, WHOLE};
+use self::upper_names::UpperNames;
 use crate::layer::protattr::Protection;
 use crate::layer::redirect::Redirect;
 use crate::overlay::node::listing::Listing;
@@ -71,19 +74,6 @@ pub enum DefaultAcl {
     No,
     /// It does.
     Yes,
-}
-
-/// Lock ranks, see [`crate::overlay`].
-pub(in crate::overlay) mod rank {
-    pub const COPYUP: u8 = 1;
-    pub const TOPOLOGY: u8 = 2;
-    pub const DIR: u8 = 3;
-    pub const PLACE: u8 = 4;
-    pub const IDENTIFIED: u8 = 4;
-    pub const KEYS: u8 = 5;
-    pub const IDS: u8 = 6;
-    pub const LEAF: u8 = 7;
-    pub const WHITEOUT: u8 = 8;
 }
 
 /// One inode of the merged view. There may be a million of them: what few need is in a box of its own.
@@ -145,6 +135,8 @@ struct Rare {
     dir: RwLock<DirState, { rank::DIR }>,
     /// The last listing somebody still reads, and the version it shows.
     listing: Mutex<(u64, Weak<Listing>), { rank::LEAF }>,
+    /// The names of its upper part.
+    upper_names: UpperNames,
     /// Known default ACL of this directory; `None` when not asked yet.
     default_acl: Mutex<Option<DefaultAcl>, { rank::LEAF }>,
     /// Under which name the layers below know this upper directory or metacopy; changes with a rename.
@@ -247,6 +239,11 @@ impl Node {
     /// The last listing somebody still reads, and the version it shows.
     pub(in crate::overlay) fn listing(&self) -> &Mutex<(u64, Weak<Listing>), { rank::LEAF }> {
         &self.rare().listing
+    }
+
+    /// The names of a directory's upper part.
+    pub fn upper_names(&self) -> &UpperNames {
+        &self.rare().upper_names
     }
 
     /// The id that the kernel is told. It may know it by older ones, too.

@@ -23,7 +23,20 @@ const WORTH: u32 = 64;
 #[derive(Debug, Default)]
 pub struct Names {
     known: OnceLock<Box<[u32]>>,
-    misses: AtomicU32,
+    misses: Misses,
+}
+
+/// How often a name was looked for in vain.
+#[derive(Debug, Default)]
+pub(super) struct Misses(AtomicU32);
+
+impl Misses {
+    /// Counts one. When it is time to read the directory: how many names of it, at most.
+    pub fn count(&self) -> Option<usize> {
+        let misses = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_time = misses.is_multiple_of(MISSES) && (misses / MISSES).is_power_of_two();
+        is_time.then(|| misses.saturating_mul(WORTH) as usize)
+    }
 }
 
 impl Names {
@@ -36,14 +49,12 @@ impl Names {
 
     /// A name was looked for in vain: after some of them the directory is read, if it is short enough for that.
     pub fn missed(&self, dir: &DirFd) {
-        let misses = self.misses.fetch_add(1, Ordering::Relaxed) + 1;
-        let is_time = misses.is_multiple_of(MISSES) && (misses / MISSES).is_power_of_two();
-        if is_time && self.known.get().is_none() {
-            let limit = misses.saturating_mul(WORTH);
-            // Whoever needs a name that could not be read gets the error.
-            if let Ok(names) = read(dir, limit as usize) {
-                self.learn(dir, names);
-            }
+        // Whoever needs a name that could not be read gets the error.
+        if let Some(limit) = self.misses.count()
+            && self.known.get().is_none()
+            && let Ok(names) = read(dir, limit)
+        {
+            self.learn(dir, names);
         }
     }
 
@@ -78,6 +89,11 @@ impl NameHashes {
         }
     }
 
+    /// The hashes.
+    pub(super) fn hashes(&self) -> &[u32] {
+        &self.hashes
+    }
+
     /// Does the directory have one of them in a case in which it does not list it?
     fn in_other_case_are_found(&self, dir: &DirFd) -> bool {
         self.other_case.as_ref().is_some_and(|name| {
@@ -87,7 +103,7 @@ impl NameHashes {
     }
 }
 
-fn read(dir: &DirFd, limit: usize) -> Result<NameHashes> {
+pub(super) fn read(dir: &DirFd, limit: usize) -> Result<NameHashes> {
     let mut names = NameHashes::default();
     dir.at().open_dir_file()?.for_each_entry(|entry| {
         if names.hashes.len() == limit {
@@ -100,7 +116,7 @@ fn read(dir: &DirFd, limit: usize) -> Result<NameHashes> {
 }
 
 /// FNV-1a, folded.
-fn hash(name: &[&[u8]]) -> u32 {
+pub(super) fn hash(name: &[&[u8]]) -> u32 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let bytes = name.iter().copied().flatten();

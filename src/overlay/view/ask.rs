@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::merge::{DataAt, Merge, Next, Probe, Resolved};
 use super::overrides::LayerAt;
 use super::seen::{Seen, UPPER};
+use super::trail::Trail;
 use crate::layer::mark::{self, DirMarks};
 use crate::layer::redirect::Redirect;
 use crate::overlay::Overlay;
@@ -108,27 +109,6 @@ impl Needs {
     }
 }
 
-/// The way to the name in the layers that are asked next.
-enum Trail {
-    /// This name in the directories of the parent's stack.
-    Beside(Name),
-    /// This path from the roots.
-    FromRoot(Vec<Name>),
-}
-
-impl Trail {
-    fn follow(&mut self, redirect: Redirect) {
-        match (redirect, &mut *self) {
-            (Redirect::FromRoot(path), _) => *self = Trail::FromRoot(path),
-            (Redirect::Beside(name), Trail::Beside(now)) => *now = name,
-            (Redirect::Beside(name), Trail::FromRoot(path)) => {
-                path.pop();
-                path.push(name);
-            }
-        }
-    }
-}
-
 impl Overlay {
     /// Asks the layers of a directory for a name. The caller holds the directory's lock.
     pub(in crate::overlay) fn see(&self, parent: &Arc<Node>, name: &Name) -> Result<Seen> {
@@ -141,8 +121,7 @@ impl Overlay {
         let mut trail = Trail::Beside(name.clone());
         let mut layers = parent.lower_dirs().iter();
         let mut next = Next::Ask;
-        if let Some(dir) = self.upper_dir(parent)? {
-            let answer = self.ask(&dir, name, From::Upper)?;
+        if let Some(answer) = self.ask_upper(parent, name)? {
             seen.upper_whiteout = matches!(answer.probe, Probe::Whiteout);
             seen.upper_marker = answer.marker;
             seen.upper_unprotected = answer.unprotected;
@@ -289,26 +268,45 @@ impl Overlay {
 
     /// Asks one directory of a lower layer, if it is not known that it lacks the name.
     fn ask_lower(&self, lower: &Arc<LowerDir>, name: &Name, from: From) -> Result<Answer> {
-        let bytes = name.as_bytes();
         let names = &lower.names;
-        let unmarked = || !self.rules.oci || names.lack(&[mark::OCI_PREFIX, bytes]);
-        if names.lack(&[bytes]) && unmarked() {
+        let marked = self.rules.oci && !names.lack(&[mark::OCI_PREFIX, name.as_bytes()]);
+        if !marked && names.lack(&[name.as_bytes()]) {
             return Ok(Answer::absent());
         }
         let dir = self.lower_dir(lower)?;
-        let answer = self.ask(&dir, name, from)?;
+        let answer = self.ask(&dir, name, from, marked)?;
         if matches!(answer.probe, Probe::Absent) {
             names.missed(&dir);
         }
         Ok(answer)
     }
 
-    /// Asks one directory of one layer.
-    fn ask(&self, dir: &DirFd, name: &Name, from: From) -> Result<Answer> {
+    /// Asks the upper part of a directory, if there is one and it is not known that it lacks the name.
+    fn ask_upper(&self, parent: &Arc<Node>, name: &Name) -> Result<Option<Answer>> {
+        if parent.upper().is_none() {
+            return Ok(None);
+        }
+        let names = parent.upper_names();
+        let marked = self.rules.oci && !names.lack(&[mark::OCI_PREFIX, name.as_bytes()]);
+        if !marked && names.lack(&[name.as_bytes()]) {
+            return Ok(Some(Answer::absent()));
+        }
+        let Some(dir) = self.upper_dir(parent)? else {
+            return Ok(None);
+        };
+        let answer = self.ask(&dir, name, From::Upper, marked)?;
+        if matches!(answer.probe, Probe::Absent) && self.keeps_upper_names() {
+            names.missed(&dir);
+        }
+        Ok(Some(answer))
+    }
+
+    /// Asks one directory of one layer. `marked`: it may have a `.wh.` file for the name.
+    fn ask(&self, dir: &DirFd, name: &Name, from: From, marked: bool) -> Result<Answer> {
         let at = At::child(dir, name);
         let mut answer = Answer::absent();
         // `.wh.NAME` removes NAME from the layers below its own (3.2).
-        answer.marker = self.rules.has_oci_whiteout(dir, name)?;
+        answer.marker = marked && self.rules.has_oci_whiteout(dir, name)?;
         answer.stop = answer.marker;
         let stat = match at.stat() {
             Ok(stat) => stat,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::lookup::upper_of;
 use super::overrides::LayerAt;
-use crate::layer::mark::{DirMarks, FileMarks};
+use crate::layer::mark::{self, DirMarks, FileMarks};
 use crate::overlay::Overlay;
 use crate::overlay::node::Node;
 use crate::sys::at::At;
@@ -50,6 +50,8 @@ impl Overlay {
     /// Is it known that the layers below have nothing of the name, and the upper no `.wh.` file beside it?
     pub(in crate::overlay) fn is_only_upper(&self, parent: &Node, name: &Name) -> bool {
         let mut lowers = parent.lower_dirs().iter();
-        !self.rules.oci && lowers.all(|lower| lower.names.lack(&[name.as_bytes()]))
+        let marker = [mark::OCI_PREFIX, name.as_bytes()];
+        (!self.rules.oci || parent.upper_names().lack(&marker))
+            && lowers.all(|lower| lower.names.lack(&[name.as_bytes()]))
     }
 }

@@ -8,6 +8,7 @@ use crate::layer::mark;
 use crate::overlay::Overlay;
 use crate::overlay::node::listing::{DOTS, Listed, Listing};
 use crate::overlay::node::names::{NameHashes, Names};
+use crate::overlay::node::upper_names::UpperNames;
 use crate::overlay::node::{DirState, Node, NodeId};
 use crate::overlay::view::lookup::Entry;
 use crate::overlay::view::overrides::LayerAt;
@@ -73,6 +74,13 @@ struct Builder<'a> {
     seen: HashSet<Box<[u8]>>,
 }
 
+/// Where the names of one layer's directory are kept.
+enum Known<'a> {
+    Upper(&'a UpperNames),
+    Lower(&'a Names),
+    Nowhere,
+}
+
 /// One layer's directory as it is read.
 struct Source<'a> {
     dir: &'a DirFd,
@@ -82,8 +90,8 @@ struct Source<'a> {
     xattr_whiteouts: bool,
     /// More layers follow.
     more: bool,
-    /// Where its names are kept, for a lower layer.
-    names: Option<&'a Names>,
+    /// Where its names are kept.
+    names: Known<'a>,
     impure: bool,
     has_lower: bool,
 }
@@ -211,7 +219,10 @@ impl Overlay {
                 layer: LayerAt::Upper,
                 xattr_whiteouts: self.rules.of_dir(dir.at())?.xattr_whiteouts,
                 more: !lowers.is_empty(),
-                names: None,
+                names: match self.keeps_upper_names() {
+                    true => Known::Upper(node.upper_names()),
+                    false => Known::Nowhere,
+                },
                 impure: node.is_impure(),
                 has_lower: node.has_lower(),
             })?;
@@ -224,7 +235,7 @@ impl Overlay {
                 layer: LayerAt::Lower(lower.layer),
                 xattr_whiteouts: lower.xattr_whiteouts,
                 more,
-                names: Some(&lower.names),
+                names: Known::Lower(&lower.names),
                 impure: false,
                 has_lower: true,
             })?;
@@ -250,20 +261,20 @@ impl Overlay {
 impl Builder<'_> {
     fn read(&mut self, source: &Source<'_>) -> Result<()> {
         let mut removed_below = Vec::new();
-        let mut names = source.names.map(|_| NameHashes::default());
+        let mut names = NameHashes::default();
         let dir = source.dir.at().open_dir_file()?;
         dir.for_each_entry(|entry| {
-            if let Some(names) = &mut names {
-                names.push(entry.name);
-            }
+            names.push(entry.name);
             if let (true, Some(target)) = (self.overlay.rules.oci, mark::oci_target(entry.name)) {
                 removed_below.extend(target.map(Box::from));
                 return Ok(());
             }
             self.add(source, entry)
         })?;
-        if let (Some(known), Some(names)) = (source.names, names) {
-            known.learn(source.dir, names);
+        match source.names {
+            Known::Upper(known) => known.learn(source.dir, &names),
+            Known::Lower(known) => known.learn(source.dir, names),
+            Known::Nowhere => {}
         }
         // A name beside its own `.wh.` file stays visible: the mark is for the layers below.
         self.seen.extend(removed_below);

@@ -16,4 +16,5 @@ pub mod merge;
 pub(in crate::overlay) mod overrides;
 mod owners;
 pub(in crate::overlay) mod seen;
+mod trail;
 pub mod xattr;
