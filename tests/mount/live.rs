@@ -56,29 +56,39 @@ fn look(path: &Path) -> Result<(), String> {
     let Ok(stat) = path.symlink_metadata() else {
         return Ok(());
     };
-    let kind = stat.file_type();
-    let wrong = |what: &str| Err(format!("{}: {what} of {kind:?}", path.display()));
+    let mut kind = stat.file_type();
     let open = fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
         .open(path);
     if let Ok(mut file) = open {
-        let opened = file.metadata().map(|m| m.file_type());
-        if opened.is_ok_and(|opened| opened != kind) {
-            return wrong("open gives another type");
+        // An open may be what finds out that something else is there; all see that from then on.
+        if let Ok(opened) = file.metadata().map(|m| m.file_type())
+            && opened != kind
+        {
+            kind = match path.symlink_metadata() {
+                Ok(now) if now.file_type() == opened => opened,
+                _ => {
+                    return Err(format!(
+                        "{}: {opened:?} instead of {kind:?}",
+                        path.display()
+                    ));
+                }
+            };
         }
         let mut data = Vec::new();
         if file.read_to_end(&mut data).is_ok() && !(kind.is_file() || kind.is_fifo()) {
-            return wrong("read");
+            return Err(format!("{}: read of {kind:?}", path.display()));
         }
         let text = String::from_utf8_lossy(&data);
         if !["", "old", "new", "what was", "n", "in "]
             .iter()
             .any(|start| text.starts_with(start))
         {
-            return wrong(&format!("nobody wrote {text:?}"));
+            return Err(format!("{}: nobody wrote {text:?}", path.display()));
         }
     }
+    let wrong = |what: &str| Err(format!("{}: {what} of {kind:?}", path.display()));
     match (fs::read_dir(path), fs::read_link(path)) {
         (Ok(_), _) if !(kind.is_dir() || kind.is_symlink()) => wrong("a listing"),
         (_, Ok(_)) if !kind.is_symlink() => wrong("a link target"),
