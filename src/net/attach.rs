@@ -94,7 +94,7 @@ impl Host {
             .iter()
             .any(|one| one.network.firewall == Firewall::Iptables)
         {
-            iptables::sync(&self.book, None)?;
+            iptables::sync(&self.book)?;
         }
         self.forget_flows_past(begun.iter().map(|one| &one.attachment));
         match begun.iter().any(|one| one.network.dns) {
@@ -167,7 +167,7 @@ impl Host {
             Filter::open()?.remove(&wanted)?;
         }
         if leaving.iter().any(|one| of(Firewall::Iptables)(&one)) {
-            iptables::sync(&self.book, None)?;
+            iptables::sync(&self.book)?;
         }
         self.forget_flows_to(leaving.iter().map(|(one, _)| one));
         for (attachment, _) in &leaving {
@@ -224,7 +224,7 @@ impl Host {
             }
         }
         if attachment.firewall == Firewall::Iptables {
-            iptables::sync(&self.book, Some(&attachment.key))?;
+            iptables::sync(&self.book)?;
         }
         self.forget_flows_to(std::iter::once(attachment));
         bridge::remove_link(&self.rtnl, &attachment.host_interface)

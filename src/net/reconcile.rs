@@ -15,6 +15,7 @@ use super::error::{Error, Result};
 use super::firewall::{Filter, Wanted};
 use super::host::Host;
 use super::intent::{Attachment, Key, Report};
+use super::iptables;
 use super::network::Firewall;
 use crate::sys::errno::Errno;
 use crate::sys::nft::Dropping;
@@ -74,9 +75,10 @@ impl Host {
         self.mend_networks(&claiming, &mut mender)?;
         self.mend_links(&mut mender)?;
         self.mend_elements(&mut mender)?;
-        if !dry && self.has_iptables()? {
-            // Its rules are not compared, only written again.
-            super::iptables::sync(&self.book, None)?;
+        if self.has_iptables()? {
+            for what in iptables::complaints(&self.book)? {
+                mender.found(what, || iptables::sync(&self.book))?;
+            }
         }
         drop(claiming);
         if self.is_unanswered()? {
@@ -347,6 +349,11 @@ impl Host {
             if !filter.is_whole()? {
                 return Err(missing("rules of nf_tables are gone or changed"));
             }
+        }
+        if attachment.firewall == Firewall::Iptables
+            && let Some(what) = iptables::complaints(&self.book)?.first()
+        {
+            return Err(missing(what));
         }
         Ok(super::attach::report(&network, &attachment))
     }

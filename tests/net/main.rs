@@ -9,6 +9,7 @@ mod support;
 
 mod bad_input;
 mod crash;
+mod iptables;
 mod isolation;
 mod leases;
 mod life;

@@ -1,12 +1,11 @@
 //! Published ports: from everywhere they are asked for, and from nowhere else.
 
 use std::net::UdpSocket;
-use std::process::Command;
 
 use crate::rig::{
-    HOST, HOST6, OUTSIDE, OUTSIDE6, PATIENCE, bridge_netfilter, get, get_udp, on_host, run,
+    HOST, HOST6, OUTSIDE, OUTSIDE6, PATIENCE, bridge_netfilter, get, get_udp, has_iptables,
+    on_host, run,
 };
-use crate::support::env::cannot_run;
 
 fn from_everywhere(name: &str, netfilter: bool, firewall: &str) {
     on_host(name, |host| {
@@ -50,9 +49,7 @@ fn from_everywhere(name: &str, netfilter: bool, firewall: &str) {
         if firewall == "nftables" {
             return host.is_clean();
         }
-        let left = run("iptables-save", &[]) + &run("ip6tables-save", &[]);
-        assert!(!left.contains("PLY"), "{left}");
-        assert_eq!((host.links().len(), host.left().len()), (0, 0));
+        host.is_clean_of_iptables();
     });
 }
 
@@ -72,59 +69,11 @@ fn ports_are_reached_with_netfilter_on_bridges() {
 
 #[test]
 fn ports_are_reached_by_iptables() {
-    if Command::new("iptables").arg("-V").output().is_err() {
-        return cannot_run("ports_are_reached_by_iptables", "iptables is not installed");
+    let name = "ports_are_reached_by_iptables";
+    if has_iptables(name) {
+        from_everywhere(name, false, "iptables");
+        from_everywhere(name, true, "iptables");
     }
-    from_everywhere("ports_are_reached_by_iptables", false, "iptables");
-    from_everywhere("ports_are_reached_by_iptables", true, "iptables");
-}
-
-#[test]
-fn iptables_keep_networks_apart_and_others_rules() {
-    let name = "iptables_keep_networks_apart_and_others_rules";
-    if Command::new("iptables").arg("-V").output().is_err() {
-        return cannot_run(name, "iptables is not installed");
-    }
-    on_host(name, |host| {
-        let outside = host.outside();
-        outside.serve(80);
-        run("iptables", &["-P", "FORWARD", "DROP"]);
-        run(
-            "iptables",
-            &["-A", "FORWARD", "-s", "10.1.2.3", "-j", "ACCEPT"],
-        );
-        let before = run("iptables-save", &["-t", "filter"]);
-        for network in ["m", "n"] {
-            host.ok(&["network", "create", network, "--firewall", "iptables"]);
-        }
-        let (a, told) = host.attached("m", "a", &[]);
-        let (b, _) = host.attached("n", "b", &[]);
-        let (c, _) = host.attached("m", "c", &[]);
-        let ip = told.split('/').next().unwrap();
-        a.serve(80);
-        assert!(c.get(ip, 80).is_some(), "the same network");
-        assert!(b.get(ip, 80).is_none(), "another network");
-        assert_eq!(a.get(OUTSIDE, 80).unwrap(), format!("outside {HOST}"));
-        outside.within(|| run("ip", &["route", "add", ip, "via", HOST]));
-        assert!(outside.get(ip, 80).is_none(), "not published");
-        run("iptables", &["-A", "PLY-USER", "-d", OUTSIDE, "-j", "DROP"]);
-        host.ok(&["detach", "m", "--name", "c"]);
-        host.ok(&["reconcile"]);
-        assert!(a.get(OUTSIDE, 80).is_none(), "the user's rule");
-        run("iptables", &["-F", "PLY-USER"]);
-        host.ok(&["detach", "m", "--name", "a"]);
-        host.ok(&["detach", "n", "--name", "b"]);
-        let rules = |text: &str| {
-            text.lines()
-                .filter(|l| !l.starts_with(['#', ':']))
-                .map(str::to_string)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            rules(&run("iptables-save", &["-t", "filter"])),
-            rules(&before)
-        );
-    });
 }
 
 #[test]

@@ -46,6 +46,15 @@ pub fn on_host(name: &str, test: impl FnOnce(&Host) + Send) {
     });
 }
 
+/// Is there iptables? Says so if not.
+pub fn has_iptables(name: &str) -> bool {
+    let has = Command::new("iptables").arg("-V").output().is_ok();
+    if !has {
+        cannot_run(name, "iptables is not installed");
+    }
+    has
+}
+
 /// Runs a program of the system; what it said.
 pub fn run(program: &str, args: &[&str]) -> String {
     let ran = Command::new(program).args(args).output().unwrap();
@@ -310,6 +319,15 @@ impl Host {
     pub fn is_clean(&self) {
         assert_eq!(self.links(), Vec::<String>::new());
         assert_eq!(self.ruleset(), "");
+        assert_eq!(self.left(), Vec::<String>::new());
+        assert_eq!(self.ok(&["doctor"]), "all is well");
+    }
+
+    /// As [`Host::is_clean`], where iptables has left its own tables, but none of our chains.
+    pub fn is_clean_of_iptables(&self) {
+        let left = run("iptables-save", &[]) + &run("ip6tables-save", &[]);
+        assert!(!left.contains("PLY"), "{left}");
+        assert_eq!(self.links(), Vec::<String>::new());
         assert_eq!(self.left(), Vec::<String>::new());
         assert_eq!(self.ok(&["doctor"]), "all is well");
     }
