@@ -10,6 +10,7 @@ use super::error::{Error, Result};
 use super::firewall::{Filter, Wanted};
 use super::host::Host;
 use super::intent::{Attachment, Key, Link};
+use super::iptables;
 use super::name;
 use super::network::Firewall;
 use super::port::Proto;
@@ -35,12 +36,18 @@ impl Host {
                     network.name
                 )));
             }
-            if network.firewall != Firewall::Nftables {
+            if network.firewall == Firewall::None {
                 return Err(Error::usage(format!(
-                    "network {} has no firewall of nf_tables to open",
+                    "network {} has no firewall to open",
                     network.name
                 )));
             }
+        }
+        if from.firewall != to.firewall {
+            return Err(Error::usage(format!(
+                "networks {} and {} have different firewalls, a link opens one",
+                from.key.network, to.key.network
+            )));
         }
         let to_addresses: Vec<IpAddr> = to.addresses.iter().map(|address| address.ip).collect();
         let link = Link {
@@ -59,10 +66,13 @@ impl Host {
         // The way back first: then a link is never without who takes it along.
         let _to_held = self.book.begin(&to)?;
         let _from_held = self.book.begin(&from)?;
-        let mut wanted = Wanted::new();
-        wanted.attachment(&from);
         drop(claiming);
         self.keep_answering();
+        if from.firewall == Firewall::Iptables {
+            return iptables::sync(&self.book);
+        }
+        let mut wanted = Wanted::new();
+        wanted.attachment(&from);
         Filter::open()?.add(&wanted).map(drop)
     }
 
@@ -84,6 +94,10 @@ impl Host {
             return Ok(false);
         }
         from.links = open;
+        if from.firewall == Firewall::Iptables {
+            self.book.done(&from)?;
+            return iptables::sync(&self.book).map(|()| true);
+        }
         let mut wanted = Wanted::new();
         closed.iter().for_each(|link| wanted.opened(&from, link));
         // Two links may open the same.

@@ -154,3 +154,25 @@ fn rules_of_iptables_are_compared_and_mended() {
         host.is_clean_of_iptables();
     });
 }
+
+#[test]
+fn a_link_is_within_one_firewall() {
+    let name = "a_link_is_within_one_firewall";
+    if !has_iptables(name) {
+        return;
+    }
+    on_host(name, |host| {
+        for firewall in ["nftables", "iptables", "none"] {
+            host.ok(&["network", "create", firewall, "--firewall", firewall]);
+            host.attached(firewall, &format!("by-{firewall}"), &[]);
+        }
+        let why = host.fails(2, &["link", "by-nftables", "by-iptables:80"]);
+        assert!(why.contains("different firewalls"), "{why}");
+        host.attached("none", "other", &[]);
+        let why = host.fails(2, &["link", "by-none", "other:80"]);
+        assert!(
+            why.contains("network none has no firewall to open"),
+            "{why}"
+        );
+    });
+}

@@ -1,6 +1,6 @@
 //! Who may not reach whom; and what of the host's firewall is not plynet's to touch.
 
-use crate::rig::{HOST, OUTSIDE, on_host, run, text};
+use crate::rig::{HOST, OUTSIDE, get_udp, has_iptables, on_host, run, text};
 
 #[test]
 fn networks_are_apart_unless_both_are_open() {
@@ -119,47 +119,88 @@ fn without_a_firewall_nothing_is_written() {
     });
 }
 
-#[test]
-fn a_link_opens_one_port_for_one_container() {
-    on_host("a_link_opens_one_port_for_one_container", |host| {
+/// `spoil` is what somebody does who takes away what the link opens.
+fn linked(name: &str, firewall: &str, spoil: &[&str]) {
+    on_host(name, |host| {
         for name in ["front", "back"] {
-            host.ok(&["network", "create", name]);
+            let more = ["--ipv6", "--firewall", firewall];
+            host.ok(&[&["network", "create", name], &more[..]].concat());
         }
         let (a, _) = host.attached("front", "a", &[]);
         let (other, _) = host.attached("front", "other", &[]);
         let (b, told) = host.attached("back", "b", &[]);
-        let ip = told.split('/').next().unwrap();
+        let ips: Vec<&str> = told.lines().map(|l| l.split('/').next().unwrap()).collect();
+        let (ip, ip6) = (ips[0], ips[1]);
+        a.serve(80);
         [80, 81].into_iter().for_each(|port| b.serve(port));
-        let open = || {
+        b.serve_udp(80);
+        let open_at = |ip: &str| {
             [
                 a.get(ip, 80).is_some(),
                 a.get(ip, 81).is_some(),
                 other.get(ip, 80).is_some(),
             ]
         };
+        let open = || open_at(ip);
         assert_eq!(open(), [false, false, false]);
         host.ok(&["link", "a", "back/b:80", "--alias", "store"]);
         host.ok(&["link", "a", "b:80", "--alias", "store"]);
         assert_eq!(open(), [true, false, false]);
+        assert_eq!(open_at(ip6), [true, false, false]);
+        assert!(a.within(|| get_udp(ip, 80)).is_none(), "it is open for TCP");
         assert!(b.get("10.90.0.2", 80).is_none(), "there is no way back");
         let found = host.ok(&["dns", "query", "store", "--network", "front"]);
         assert!(found.ends_with(ip), "{found}");
         assert_eq!(host.ok(&["doctor"]), "all is well");
-        run("nft", &["flush", "set", "inet", "plynet", "allow4"]);
+        run(spoil[0], &spoil[1..]);
+        host.fails_quietly(&["doctor"]);
+        assert!(a.get(ip, 80).is_none());
         host.ok(&["reconcile"]);
         assert_eq!(open(), [true, false, false]);
+        host.ok(&["link", "a", "b:80/udp"]);
+        assert!(a.within(|| get_udp(ip, 80)).is_some());
+        host.ok(&["unlink", "a", "b"]);
         host.ok(&["unlink", "a", "b"]);
         assert_eq!(open(), [false, false, false]);
         host.ok(&["link", "a", "b:81"]);
         host.fails(3, &["link", "a", "nobody:80"]);
         host.fails(2, &["link", "a", "b"]);
         host.ok(&["detach", "back", "--name", "b"]);
-        assert!(!host.ruleset().contains("10.91.0.2"), "{}", host.ruleset());
+        assert!(!host.ruleset().contains(ip), "{}", host.ruleset());
         assert_eq!(host.ok(&["doctor"]), "all is well");
+        // Who has the address next is not meant, and who is linked goes with what was opened for him.
+        let (b, _) = host.attached("back", "b", &["--ip", ip]);
+        b.serve(81);
+        assert!(a.get(ip, 81).is_none());
+        host.ok(&["link", "a", "b:81"]);
         host.ok(&["detach", "front", "--name", "a"]);
+        assert!(!host.ruleset().contains("10.90.0.2"), "{}", host.ruleset());
         host.ok(&["detach", "front", "--name", "other"]);
-        host.is_clean();
+        host.ok(&["detach", "back", "--name", "b"]);
+        match firewall {
+            "iptables" => host.is_clean_of_iptables(),
+            _ => host.is_clean(),
+        }
     });
+}
+
+#[test]
+fn a_link_opens_one_port_for_one_container() {
+    linked(
+        "a_link_opens_one_port_for_one_container",
+        "nftables",
+        &["nft", "flush", "set", "inet", "plynet", "allow4"],
+    );
+}
+
+#[test]
+fn a_link_opens_one_port_by_iptables() {
+    let name = "a_link_opens_one_port_by_iptables";
+    if has_iptables(name) {
+        let rule = "-D PLY -s 10.90.0.2 -d 10.90.1.2 -i ply1 -o ply2 -p tcp --dport 80 -j ACCEPT";
+        let spoil = [&["iptables"], &rule.split(' ').collect::<Vec<_>>()[..]].concat();
+        linked(name, "iptables", &spoil);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::intent::Attachment;
+use super::super::intent::{Attachment, Link};
 use super::super::network::Network;
 
 /// A network by iptables with its attachments.
@@ -188,7 +188,7 @@ pub fn wanted(live: &[Live], v4: bool) -> Rules {
         attachments
             .iter()
             .for_each(|attachment| publish(&mut rules, attachment, v4));
-        forward(&mut rules, network, live);
+        forward(&mut rules, network, attachments, live, v4);
     }
     // Only after all that may not go to another network.
     for (network, _) in live {
@@ -225,7 +225,7 @@ fn translate(rules: &mut Rules, network: &Network, v4: bool) {
     }
 }
 
-fn forward(rules: &mut Rules, network: &Network, live: &[Live]) {
+fn forward(rules: &mut Rules, network: &Network, members: &[Attachment], live: &[Live], v4: bool) {
     let bridge = &network.bridge;
     let is_open = |network: &Network| !network.isolate && !network.internal;
     rules.put(
@@ -233,6 +233,14 @@ fn forward(rules: &mut Rules, network: &Network, live: &[Live]) {
         format_args!("-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
     );
     rules.put(FILTER, format_args!("-i {bridge} -o {bridge} -j ACCEPT"));
+    for (other, attachments) in live {
+        for from in attachments {
+            let leads_here = |link: &&Link| members.iter().any(|one| one.key == link.to);
+            for link in from.links.iter().filter(leads_here) {
+                open(rules, [&other.bridge, bridge], from, link, v4);
+            }
+        }
+    }
     if network.internal {
         rules.put(FILTER, format_args!("-i {bridge} -j DROP"));
     } else {
@@ -251,6 +259,30 @@ fn forward(rules: &mut Rules, network: &Network, live: &[Live]) {
         }
     }
     rules.put(FILTER, format_args!("-o {bridge} -j DROP"));
+}
+
+/// What a link opens: from each address to each of the same family.
+fn open(
+    rules: &mut Rules,
+    [from_bridge, to_bridge]: [&str; 2],
+    from: &Attachment,
+    link: &Link,
+    v4: bool,
+) {
+    let (proto, port) = (link.proto, link.port);
+    let sources = from.addresses.iter().map(|address| address.ip);
+    for source in sources.filter(|ip| ip.is_ipv4() == v4) {
+        for dest in link.to_addresses.iter().filter(|ip| ip.is_ipv4() == v4) {
+            let (source, dest) = (one(source), one(*dest));
+            let rule = format!(
+                "-s {source} -d {dest} -i {from_bridge} -o {to_bridge} -p {proto} -m {proto} --dport {port} -j ACCEPT"
+            );
+            // Two names may be given to one port.
+            if !rules.at(&FILTER).contains(&rule) {
+                rules.put(FILTER, format_args!("{rule}"));
+            }
+        }
+    }
 }
 
 fn publish(rules: &mut Rules, attachment: &Attachment, v4: bool) {
