@@ -25,7 +25,11 @@ impl User {
             fs::create_dir(dir.join(part)).unwrap();
             chown(dir.join(part), Some(USER), Some(USER)).unwrap();
         }
-        fs::copy(crate::rig::program(), dir.join("plynet")).unwrap();
+        // By another process: one that a test beside this one starts would keep a copy of ours open for writing.
+        let copied = Command::new("cp")
+            .args([&crate::rig::program(), &dir.join("plynet")])
+            .status();
+        assert!(copied.unwrap().success());
         let environment = vec![
             ("HOME".into(), dir.join("home")),
             ("XDG_RUNTIME_DIR".into(), dir.join("run")),
