@@ -74,7 +74,7 @@ impl Host {
             };
             bridges.insert(name, bridge);
             endpoint::make(
-                &self.rtnl,
+                (&self.netns, &self.rtnl),
                 &one.network,
                 bridge,
                 &one.attachment,

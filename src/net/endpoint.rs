@@ -1,12 +1,12 @@
-//! One attachment in the kernel: a pair of links, and the container's end made ready in its namespace. Four messages to
-//! the kernel, two calls.
+//! One attachment in the kernel: a pair of links, and the container's end made ready in its namespace: all messages of
+//! one side in one call.
 
 use super::bridge::{LINK_GROUP, is_ours, remove_link};
 use super::error::{Error, Result};
 use super::intent::Attachment;
 use super::network::{Network, NetworkRoute};
 use crate::sys::errno::Errno;
-use crate::sys::netns::{Netns, set_sysctl};
+use crate::sys::netns::{Netns, set_sysctl, write_sysctl};
 use crate::sys::rtnl::{Changes, Route, RouteKind, Rtnl, Veth};
 
 /// The loopback's number, in every namespace.
@@ -27,12 +27,13 @@ pub fn open_netns(path: &std::path::Path) -> Result<Netns> {
     })
 }
 
-/// Makes the pair of links and everything in the container's namespace.
+/// Makes the pair of links and everything in the container's namespace. `home` is where this thread is, and `rtnl`
+/// speaks of.
 ///
 /// # Errors
 /// A conflict with an interface that is there; what the kernel says.
 pub fn make(
-    rtnl: &Rtnl,
+    (home, rtnl): (&Netns, &Rtnl),
     network: &Network,
     bridge: u32,
     attachment: &Attachment,
@@ -54,12 +55,13 @@ pub fn make(
         // packet then goes back by the port it came from.
         changes.hairpin(&attachment.host_interface);
     }
+    changes.up_named(&attachment.host_interface);
     match rtnl.apply_new(&changes) {
         Err(Errno::EEXIST) => again(rtnl, &changes, attachment)?,
         other => other.map_err(|errno| failed(attachment, errno))?,
     }
     netns
-        .within(|| inside(network, attachment))
+        .within_from(home, || inside(network, attachment))
         .map_err(|errno| failed(attachment, errno))?
 }
 
@@ -103,7 +105,7 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
     if !attachment.addresses.iter().any(|a| a.ip.is_ipv6()) {
         // A link-local address is announced to everybody on the bridge, so each container would cost more than the one
         // before it. A kernel without IPv6 has no such switch.
-        let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
+        let _ = write_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
     }
     for address in &attachment.addresses {
         if address.ip.is_ipv6() {

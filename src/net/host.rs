@@ -23,6 +23,8 @@ pub struct Host {
     /// What is at rest.
     pub book: Book,
     pub(super) rtnl: Rtnl,
+    /// The namespace it is, in which the thread stays that made this.
+    pub(super) netns: Netns,
     pub(super) netns_inode: u64,
     /// How to start who answers names; none: nobody is started.
     pub starter: Option<Starter>,
@@ -45,9 +47,8 @@ impl Host {
     /// Permission; a conflict if `run` is about another namespace.
     pub fn open(root: &Path, run: &Path) -> Result<Host> {
         let proc = Path::new("/proc/thread-self/ns/net");
-        let netns_inode = Netns::current()
-            .and_then(|netns| netns.inode())
-            .or_at("network namespace", proc)?;
+        let netns = Netns::current().or_at("network namespace", proc)?;
+        let netns_inode = netns.inode().or_at("network namespace", proc)?;
         let boot = Path::new("/proc/sys/kernel/random/boot_id");
         let boot_id = fs::read_to_string(boot)
             .or_at("boot id", boot)?
@@ -57,6 +58,7 @@ impl Host {
         let host = Host {
             book,
             rtnl: open_rtnl()?,
+            netns,
             netns_inode,
             starter: None,
             signs: false,

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
@@ -313,12 +314,14 @@ impl Socket {
 
     /// Receives once, and shows each message with its sequence number.
     fn receive(&self, mut each: impl FnMut(u32, Part<'_>) -> Result<()>) -> Result<()> {
-        let mut buffer = vec![0; RECEIVE_BYTES];
-        let (len, whole) = retry_on_intr(|| recv(&self.0, &mut buffer[..], RecvFlags::TRUNC))?;
-        let mut rest = buffer.get(..len.min(whole)).ok_or(Errno::EOVERFLOW)?;
+        // Not filled with zeros: most answers take a page of it, and each page that is touched is one to be found.
+        let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
+        let (_, whole) =
+            retry_on_intr(|| recv(&self.0, spare_capacity(&mut buffer), RecvFlags::TRUNC))?;
         if whole > buffer.len() {
             return Err(Errno::EOVERFLOW);
         }
+        let mut rest = buffer.as_slice();
         while let Some((sequence, part, after)) = Part::split(rest) {
             each(sequence, part)?;
             rest = after;

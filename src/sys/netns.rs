@@ -4,6 +4,7 @@
 //! work fails loudly ([`Netns::within`]).
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -91,7 +92,14 @@ impl Netns {
     /// # Errors
     /// As setns(2) says, on the way in or back.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let home = Netns::current()?;
+        self.within_from(&Netns::current()?, work)
+    }
+
+    /// As [`Netns::within`], for who knows that this thread is in `home`.
+    ///
+    /// # Errors
+    /// As setns(2) says, on the way in or back.
+    pub fn within_from<T>(&self, home: &Netns, work: impl FnOnce() -> T) -> Result<T> {
         self.enter()?;
         let done = work();
         home.enter()?;
@@ -142,16 +150,24 @@ pub fn keep_mounts_private() -> Result<()> {
 /// # Errors
 /// As open(2), write(2) say: ENOENT where the kernel does not know it, EROFS in containers.
 pub fn set_sysctl(name: &str, value: &str) -> Result<String> {
-    let path = format!("/proc/sys/{name}");
-    let before = std::fs::read_to_string(&path)?.trim().to_string();
+    let before = std::fs::read_to_string(sysctl(name))?.trim().to_string();
     if before != value {
-        use std::io::Write;
-        File::options()
-            .write(true)
-            .open(&path)?
-            .write_all(value.as_bytes())?;
+        write_sysctl(name, value)?;
     }
     Ok(before)
+}
+
+/// Writes a sysctl of this thread's network namespace, whatever it is: for one that nearly always is something else.
+///
+/// # Errors
+/// As [`set_sysctl`].
+pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
+    let mut file = File::options().write(true).open(sysctl(name))?;
+    Ok(file.write_all(value.as_bytes())?)
+}
+
+fn sysctl(name: &str) -> String {
+    format!("/proc/sys/{name}")
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
+/// Statistics are most of what the kernel says of a link.
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const VETH_INFO_PEER: u16 = 1;
 
 const IFA_ADDRESS: u16 = 1;
@@ -159,34 +164,38 @@ impl Changes {
         });
     }
 
-    /// Makes a pair of links, our end switched on. The other cannot be: it has no peer yet while it is made.
+    /// Makes a pair of links, both off.
     pub fn veth(&mut self, veth: &Veth<'_>) {
-        let header = link_header(0, IFF_UP, IFF_UP);
-        let mtu = |m: &mut Messages| {
+        // One queue in each direction. The kernel uses no more either, but makes one for each processor first, with a
+        // directory of its own, and waits for all processors when it takes them away again.
+        let same = |m: &mut Messages| {
             if let Some(mtu) = veth.mtu {
                 m.put_u32(IFLA_MTU, mtu);
             }
+            m.put_u32(IFLA_NUM_TX_QUEUES, 1)
+                .put_u32(IFLA_NUM_RX_QUEUES, 1);
         };
-        let m = self.0.begin(RTM_NEWLINK, NEW, &header);
+        let m = self.0.begin(RTM_NEWLINK, NEW, &link_header(0, 0, 0));
         m.put_str(IFLA_IFNAME, veth.name);
         m.put_u32(IFLA_GROUP, veth.group);
         if let Some(master) = veth.master {
             m.put_u32(IFLA_MASTER, master);
         }
-        mtu(m);
+        same(m);
         m.nest(IFLA_LINKINFO, |m| {
             m.put_str(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |m| {
                 m.nest(VETH_INFO_PEER, |m| {
                     m.raw(&link_header(0, 0, 0)).put_str(IFLA_IFNAME, veth.peer);
                     m.put(IFLA_ADDRESS, &veth.peer_address);
                     m.put(IFLA_NET_NS_FD, &veth.namespace.to_ne_bytes());
-                    mtu(m);
+                    same(m);
                 });
             });
         });
     }
 
-    /// Lets a port of a bridge send back what came in by it.
+    /// Lets a port of a bridge send back what came in by it. To be asked for before the port is switched on: of a link
+    /// that is on without a carrier the kernel takes each change to all routes of the host.
     pub fn hairpin(&mut self, name: &str) {
         let m = self
             .0
@@ -204,6 +213,13 @@ impl Changes {
     pub fn up(&mut self, index: u32) {
         self.0
             .begin(RTM_NEWLINK, flag::ACK, &link_header(index, IFF_UP, IFF_UP));
+    }
+
+    /// As [`Changes::up`], for one that is known by its name only.
+    pub fn up_named(&mut self, name: &str) {
+        self.0
+            .begin(RTM_NEWLINK, flag::ACK, &link_header(0, IFF_UP, IFF_UP))
+            .put_str(IFLA_IFNAME, name);
     }
 
     /// Makes a link a port of a bridge.
@@ -300,7 +316,8 @@ impl Rtnl {
         let mut question = Messages::new();
         question
             .begin(RTM_GETLINK, flag::ACK, &link_header(0, 0, 0))
-            .put_str(IFLA_IFNAME, name);
+            .put_str(IFLA_IFNAME, name)
+            .put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
         match self.0.ask(&question) {
             Err(Errno::ENODEV) => Ok(None),
             other => Ok(other?.iter().find_map(Link::parse)),

@@ -45,6 +45,7 @@ pub struct Globals {
 
 /// Verbs, and the noun `network`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)] // The flags of the one that is meant, not of all, at each start.
 pub enum Verb {
     /// Networks: create, ls, inspect, rm, prune
     #[command(subcommand)]
@@ -87,6 +88,7 @@ pub enum Verb {
 
 /// `plynet port ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum PortVerb {
     /// List which ports of the host lead to which of a container's
     Ls {
@@ -97,6 +99,7 @@ pub enum PortVerb {
 
 /// `plynet network ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum NetworkVerb {
     /// Make a network
     Create(CreateArgs),

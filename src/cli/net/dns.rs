@@ -16,6 +16,7 @@ use crate::sys::process::{self, Daemon, Outcome, Reporter};
 
 /// What can be done with names.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// Ask what a network knows by a name, or who has an address
     Query {
