@@ -14,9 +14,6 @@ use crate::sys::process;
 /// How many nodes may wait; further ones are ended by whoever forgets them.
 const QUEUE: usize = 4096;
 
-/// Where one node is forgotten others follow: this thread sleeps so long after it has woken, and ends them together. To
-/// wake it for each would cost more than to end one.
-const GATHERS: Duration = Duration::from_millis(2);
 /// So many nodes make it worth while to look for memory that can be given back.
 const MANY: usize = 1000;
 /// That is done when nothing has ended for so long.
@@ -79,8 +76,6 @@ fn reap(nodes: &Receiver<Arc<Node>>, table: &NodeTable) {
         match node {
             Ok(node) => {
                 drop(node);
-                // The end of the mount does not wait for this.
-                std::thread::park_timeout(GATHERS);
                 ended += 1 + nodes.try_iter().map(drop).count();
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -99,11 +94,10 @@ impl Drop for Reaper {
             return;
         };
         drop(queue);
-        if let Some(thread) = thread {
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                log::error!("the reaper thread panicked");
-            }
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            log::error!("the reaper thread panicked");
         }
     }
 }
