@@ -32,6 +32,7 @@ processes() {
 end() {
     podman rm -af -t 0 >&2
     podman rmi -af >&2
+    ip netns pids outside | xargs -r kill
     # Each of its calls leaves a process that keeps its user namespace, if there is none.
     kill "$(cat "/run/user/$user/libpod/tmp/pause.pid")"
 }
