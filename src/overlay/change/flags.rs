@@ -73,12 +73,12 @@ impl Overlay {
     pub fn set_inode_flags(&self, id: NodeId, flags: u32) -> Result<()> {
         let (flags, protection) = FLAGS.split(flags);
         let node = self.for_new_flags(id)?;
-        if node.is_dir() {
-            // It may be made one that ignores the case of names.
-            let _dir = node.dir().write();
-            node.upper_names().forget();
-            self.open_for_flags(&node)?.set_inode_flags(flags)?;
-        } else {
+        {
+            let _dir = node.is_dir().then(|| node.dir().write());
+            if node.is_dir() {
+                // It may be made one that ignores the case of names.
+                node.upper_names().forget();
+            }
             self.open_for_flags(&node)?.set_inode_flags(flags)?;
         }
         self.protect(&node, protection)
