@@ -82,8 +82,9 @@ impl Scratch {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let base =
             std::env::var_os("PLYFS_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        // Four digits, so that no name is the beginning of another: tests look for theirs in command lines.
         let name = format!(
-            "plyfs-test-{}-{}",
+            "plyfs-test-{}-{:04}",
             std::process::id(),
             COUNTER.fetch_add(1, Ordering::Relaxed)
         );
