@@ -166,8 +166,8 @@ fn out_and_in(host: &Host, user: &User, outside: &Container) -> Running {
     web.container.serve_udp(81);
     is_private(host);
     // Out: the address that outside sees is the machine's.
-    let said = web.container.get(OUTSIDE, 7000);
-    assert_eq!(said, Some(format!("outside {HOST}")));
+    let seen = Some(format!("outside {HOST}"));
+    until("the way out", || web.container.get(OUTSIDE, 7000) == seen);
     // Names: the machine's resolver is on a loopback that is not the container's.
     let asks = |server: &str| {
         let shown = user.ok(&["run", "--", "busybox", "nslookup", "-type=a", NAME]);
