@@ -41,7 +41,7 @@ impl Book {
     /// Permission or other.
     pub fn open(layout: Layout) -> Result<Book> {
         for dir in [layout.live(), layout.ports(), layout.cursors()] {
-            fs::create_dir_all(&dir).or_at("directory", &dir)?;
+            make_dir(&dir)?;
         }
         Ok(Book { layout })
     }
@@ -109,7 +109,7 @@ impl Book {
     /// Permission or other.
     pub fn adopt(&self, _: &Claiming, network: &Network) -> Result<()> {
         let dir = self.layout.live_dir(&network.name);
-        fs::create_dir_all(&dir).or_at("directory", &dir)?;
+        make_dir(&dir)?;
         write(&self.layout.adopted(&network.name), network, false)
     }
 
@@ -158,7 +158,7 @@ impl Book {
     /// Permission or other.
     pub fn keep_network(&self, network: &Network) -> Result<()> {
         let dir = self.layout.networks();
-        fs::create_dir_all(&dir).or_at("directory", &dir)?;
+        make_dir(&dir)?;
         write(&self.layout.network(&network.name), network, true)
     }
 
@@ -262,6 +262,20 @@ impl InFlight {
     pub fn forget(self) -> Result<()> {
         remove(&self.path)
     }
+}
+
+/// Makes a directory, and those above it, where it is not there yet.
+///
+/// # Errors
+/// As mkdir(2) says.
+pub fn make_dir(dir: &Path) -> Result<()> {
+    let made = match fs::create_dir(dir) {
+        // The usual answer.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(dir),
+        other => other,
+    };
+    made.or_at("directory", dir)
 }
 
 /// Names in a directory; none if it is not there. Files in the making (`.x`) are not seen.

@@ -3,8 +3,8 @@
 //! Each is a symbolic link to its owner, made in one step that fails if it is there. Invariant: all verbs here are
 //! called with [`Claiming`] in hand; a claim without an attachment of its owner is a leftover.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -85,8 +85,7 @@ impl Book {
                 ip
             };
             if ip != subnet.gateway && claim(ip)?.is_none() {
-                // Only a hint where to go on, so it need not be whole.
-                fs::write(&cursor, ip.to_string()).or_at("file", &cursor)?;
+                note(&cursor, ip).or_at("file", &cursor)?;
                 return Ok(ip);
             }
         }
@@ -125,8 +124,11 @@ impl Book {
             .map_or_else(|| ANY.to_string(), |ip| ip.to_string());
         for (host, _) in mapping.pairs() {
             let dir = self.port(mapping, host);
-            fs::create_dir_all(&dir).or_at("directory", &dir)?;
-            for other in listing(&dir)? {
+            let others = match fs::create_dir(&dir) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => listing(&dir)?,
+                made => made.map(|()| Vec::new()).or_at("directory", &dir)?,
+            };
+            for other in others {
                 if other == address || other == ANY || address == ANY {
                     let path = dir.join(&other);
                     let holder = fs::read_link(&path).or_at("claim", &path)?;
@@ -268,6 +270,17 @@ impl Book {
         }
         Ok(found)
     }
+}
+
+/// Only a hint where to go on, so it need not be whole. It is as long as the longest address, so that nothing of an
+/// older one is left and no page is given back to be asked for again.
+fn note(cursor: &Path, ip: IpAddr) -> io::Result<()> {
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(cursor)?;
+    file.write_all(format!("{ip:<39}\n").as_bytes())
 }
 
 fn family(ip: IpAddr) -> &'static str {

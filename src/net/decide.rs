@@ -1,10 +1,9 @@
 //! Everything about an attachment is decided, claimed and checked here, before the kernel is touched.
 
-use std::fs;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 
 use super::attach::Begun;
-use super::book::Claiming;
+use super::book::{Claiming, make_dir};
 use super::claims::{Claim, Refused};
 use super::derived;
 use super::endpoint;
@@ -46,7 +45,7 @@ impl Host {
             layout.leases(&network.name),
             layout.names(&network.name),
         ] {
-            fs::create_dir_all(&dir).or_at("directory", &dir)?;
+            make_dir(&dir)?;
         }
         let mut attachment = Attachment {
             key: intent.key.clone(),

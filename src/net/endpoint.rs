@@ -97,7 +97,7 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
     let failed = |errno| failed(attachment, errno);
     let rtnl = Rtnl::open().map_err(failed)?;
     let link = rtnl
-        .link(interface)
+        .number(interface)
         .map_err(failed)?
         .ok_or_else(|| failed(Errno::ENODEV))?;
     let mut changes = Changes::new();
@@ -120,18 +120,18 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
                 let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/{name}"), value);
             }
         }
-        changes.address(link.index, address.ip, address.prefix);
+        changes.address(link, address.ip, address.prefix);
     }
-    changes.up(link.index);
+    changes.up(link);
     if !network.internal && !attachment.no_route {
         for address in &attachment.addresses {
-            changes.default_route(address.gateway, link.index, network.metric);
+            changes.default_route(address.gateway, link, network.metric);
         }
     }
     for route in &network.routes {
         let to = (route.to.network(), route.to.prefix_len());
-        let link = Some(link.index).filter(|_| route.kind == RouteKind::Unicast);
-        changes.route(to, route.gateway, link, route.metric, route.kind);
+        let over = Some(link).filter(|_| route.kind == RouteKind::Unicast);
+        changes.route(to, route.gateway, over, route.metric, route.kind);
     }
     rtnl.apply(&changes).map_err(failed)
 }

@@ -46,8 +46,10 @@ impl Host {
     /// # Errors
     /// Permission; a conflict if `run` is about another namespace.
     pub fn open(root: &Path, run: &Path) -> Result<Host> {
+        let rtnl = open_rtnl()?;
         let proc = Path::new("/proc/thread-self/ns/net");
-        let netns = Netns::current().or_at("network namespace", proc)?;
+        let netns = rtnl.netns().or_else(|_| Netns::current());
+        let netns = netns.or_at("network namespace", proc)?;
         let netns_inode = netns.inode().or_at("network namespace", proc)?;
         let boot = Path::new("/proc/sys/kernel/random/boot_id");
         let boot_id = fs::read_to_string(boot)
@@ -57,7 +59,7 @@ impl Host {
         let book = Book::open(Layout::new(root, run))?;
         let host = Host {
             book,
-            rtnl: open_rtnl()?,
+            rtnl,
             netns,
             netns_inode,
             starter: None,

@@ -471,6 +471,15 @@ pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<c_int> {
     check(ret.into()).map(|kind| kind as c_int)
 }
 
+/// SIOCGSKNS (`linux/sockios.h`): the network namespace of a socket.
+pub fn namespace_of_socket(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // SAFETY: the ioctl takes no argument.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGSKNS as _) };
+    let fresh = check(ret.into())? as c_int;
+    // SAFETY: the kernel has just made this fd, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fresh) })
+}
+
 fn require_single_thread() -> Result<()> {
     let tasks = rustix::fs::stat(c"/proc/self/task").map_err(|_| Errno::ENOSYS)?;
     // "." and ".." and one directory per thread.

@@ -234,8 +234,9 @@ impl Socket {
     pub fn exchange(&self, messages: &Messages) -> Result<Vec<Result<()>>> {
         self.send(messages)?;
         let mut answers = vec![None; messages.len()];
+        let mut buffer = Vec::new();
         while answers.iter().any(Option::is_none) {
-            self.receive(|sequence, reply| {
+            self.receive(&mut buffer, |sequence, reply| {
                 if let (NLMSG_ERROR, Some(answer)) = (reply.kind, place(&mut answers, sequence)) {
                     *answer = Some(status(reply.body));
                 }
@@ -256,8 +257,9 @@ impl Socket {
         let last = messages.len().saturating_sub(1);
         let mut failed = None;
         let mut ended = false;
+        let mut buffer = Vec::new();
         while !ended {
-            self.receive(|sequence, reply| {
+            self.receive(&mut buffer, |sequence, reply| {
                 let at = usize::try_from(sequence).unwrap_or_default();
                 if reply.kind == NLMSG_ERROR {
                     // What is said of the first message, which only opens the batch, is said of the batch.
@@ -282,8 +284,9 @@ impl Socket {
         self.send(question)?;
         let mut replies = Vec::new();
         let mut ended = None;
+        let mut buffer = Vec::new();
         while ended.is_none() {
-            self.receive(|_, reply| {
+            self.receive(&mut buffer, |_, reply| {
                 match reply.kind {
                     NLMSG_ERROR => ended = Some(status(reply.body)),
                     NLMSG_DONE => ended = Some(status(reply.body)),
@@ -312,12 +315,16 @@ impl Socket {
         }
     }
 
-    /// Receives once, and shows each message with its sequence number.
-    fn receive(&self, mut each: impl FnMut(u32, Part<'_>) -> Result<()>) -> Result<()> {
+    /// Receives once into `buffer`, and shows each message with its sequence number.
+    fn receive(
+        &self,
+        buffer: &mut Vec<u8>,
+        mut each: impl FnMut(u32, Part<'_>) -> Result<()>,
+    ) -> Result<()> {
         // Not filled with zeros: most answers take a page of it, and each page that is touched is one to be found.
-        let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
-        let (_, whole) =
-            retry_on_intr(|| recv(&self.0, spare_capacity(&mut buffer), RecvFlags::TRUNC))?;
+        buffer.clear();
+        buffer.reserve(RECEIVE_BYTES);
+        let (_, whole) = retry_on_intr(|| recv(&self.0, spare_capacity(buffer), RecvFlags::TRUNC))?;
         if whole > buffer.len() {
             return Err(Errno::EOVERFLOW);
         }

@@ -34,6 +34,14 @@ impl Netns {
         Netns::open(Path::new("/proc/thread-self/ns/net"))
     }
 
+    /// That in which a socket was opened. For who may configure it, a way to this thread's own that needs no `/proc`.
+    ///
+    /// # Errors
+    /// EPERM for others.
+    pub fn of_socket(socket: impl AsFd) -> Result<Netns> {
+        ffi::namespace_of_socket(socket.as_fd()).map(Netns)
+    }
+
     /// The one that a file stands for: `/proc/PID/ns/net`, or what one was bound to.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub use route::RouteKind;
 
 use super::errno::{Errno, Result};
 use super::netlink::{Family, Messages, Reply, Socket, flag};
+use super::netns::Netns;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -324,6 +325,25 @@ impl Rtnl {
         }
     }
 
+    /// The number of the link of this name: all that is needed of it most of the time, and much cheaper.
+    ///
+    /// # Errors
+    /// What the kernel says, except that it is not there.
+    pub fn number(&self, name: &str) -> Result<Option<u32>> {
+        match rustix::net::netdevice::name_to_index(&self.0, name) {
+            Err(rustix::io::Errno::NODEV) => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+
+    /// The namespace that this socket speaks of.
+    ///
+    /// # Errors
+    /// EPERM for who may not configure it.
+    pub fn netns(&self) -> Result<Netns> {
+        Netns::of_socket(&self.0)
+    }
+
     /// All links.
     ///
     /// # Errors
@@ -378,6 +398,8 @@ mod tests {
         assert_eq!((lo.index, lo.kind.as_str()), (1, ""));
         assert!(rtnl.links().unwrap().contains(&lo));
         assert_eq!(rtnl.link("no-such-link").unwrap(), None);
+        assert_eq!(rtnl.number("lo"), Ok(Some(1)));
+        assert_eq!(rtnl.number("no-such-link"), Ok(None));
         rtnl.routes().unwrap();
         rtnl.addresses().unwrap();
     }
