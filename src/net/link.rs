@@ -26,8 +26,7 @@ impl Host {
             return Err(Error::usage("port 0 means nothing here"));
         }
         let claiming = self.book.claim()?;
-        let (mut from, _from_held) = self.find(from)?;
-        let (mut to, _to_held) = self.find(to)?;
+        let [(mut from, _from_held), (mut to, _to_held)] = self.ends(from, to)?;
         for end in [&from, &to] {
             let network = self.book.network(&end.key.network)?;
             if network.internal && from.key.network != to.key.network {
@@ -82,8 +81,7 @@ impl Host {
     /// Not found; what the kernel says.
     pub fn unlink(&self, from: &str, to: &str) -> Result<bool> {
         let _claiming = self.book.claim()?;
-        let (from, _from_held) = self.find(from)?;
-        let (to, _to_held) = self.find(to)?;
+        let [(from, _from_held), (to, _to_held)] = self.ends(from, to)?;
         self.keep_answering();
         self.close(from, &to.key)
     }
@@ -121,8 +119,19 @@ impl Host {
         Ok(())
     }
 
-    /// The attachment that `NAME`, or `NETWORK/NAME`, means; nobody else works on it.
-    fn find(&self, word: &str) -> Result<(Attachment, InFlight)> {
+    /// Both ends of a link; nobody else works on them.
+    fn ends(&self, from: &str, to: &str) -> Result<[(Attachment, InFlight); 2]> {
+        let (from, to) = (self.find(from)?, self.find(to)?);
+        if from == to {
+            return Err(Error::usage(format!(
+                "{from}: a link leads to another container"
+            )));
+        }
+        Ok([self.seize(&from)?, self.seize(&to)?])
+    }
+
+    /// The attachment that `NAME`, or `NETWORK/NAME`, means.
+    fn find(&self, word: &str) -> Result<Key> {
         let (network, wanted) = match word.split_once('/') {
             Some((network, wanted)) => (Some(network), wanted),
             None => (None, word),
@@ -143,23 +152,25 @@ impl Host {
                     .filter(|one| one.done && one.name == wanted),
             );
         }
-        let one = match found.as_slice() {
-            [one] => one,
-            [] => return Err(Error::not_found(format!("no container {word} is attached"))),
+        match found.as_slice() {
+            [one] => Ok(one.key.clone()),
+            [] => Err(Error::not_found(format!("no container {word} is attached"))),
             many => {
                 let networks: Vec<&str> = many.iter().map(|one| one.key.network.as_str()).collect();
                 let networks = networks.join(", ");
-                return Err(Error::usage(format!(
+                Err(Error::usage(format!(
                     "container {word} is on {networks}: say which, as NETWORK/NAME"
-                )));
+                )))
             }
-        };
-        let held = self.book.try_hold(&one.key)?;
-        match (held, self.book.attachment(&one.key)?.filter(|now| now.done)) {
+        }
+    }
+
+    fn seize(&self, key: &Key) -> Result<(Attachment, InFlight)> {
+        let held = self.book.try_hold(key)?;
+        match (held, self.book.attachment(key)?.filter(|now| now.done)) {
             (Some(held), Some(now)) => Ok((now, held)),
             _ => Err(Error::conflict(format!(
-                "{}: somebody works on it just now; try again",
-                one.key
+                "{key}: somebody works on it just now; try again"
             ))),
         }
     }

@@ -165,6 +165,10 @@ fn linked(name: &str, firewall: &str, spoil: &[&str]) {
         host.ok(&["link", "a", "b:81"]);
         host.fails(3, &["link", "a", "nobody:80"]);
         host.fails(2, &["link", "a", "b"]);
+        for words in [["link", "a", "a:80"], ["unlink", "a", "front/a"]] {
+            let why = host.fails(2, &words);
+            assert!(why.contains("a link leads to another"), "{why}");
+        }
         host.ok(&["detach", "back", "--name", "b"]);
         assert!(!host.ruleset().contains(ip), "{}", host.ruleset());
         assert_eq!(host.ok(&["doctor"]), "all is well");
