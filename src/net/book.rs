@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use super::error::{Error, Kind, OrAt, Result};
 use super::intent::{Attachment, Key};
 use super::layout::Layout;
 use super::network::Network;
-use crate::sys::flock;
+use crate::sys::{flock, process};
 
 /// Reader and writer of a [`Layout`].
 #[derive(Clone, Debug)]
@@ -25,7 +26,14 @@ pub struct Book {
 
 /// The lock on claims; dropped, it is open to others.
 #[derive(Debug)]
-pub struct Claiming(#[allow(dead_code)] File); // Held, never read.
+pub struct Claiming(File);
+
+impl Claiming {
+    /// The program of this command holds the lock, too, until it ends.
+    pub fn share(&self, command: &mut Command) {
+        process::inherit(command, &self.0);
+    }
+}
 
 /// An attachment that somebody works on. Others see that it is in flight for as long as this lives.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ pub mod rules;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use super::book::Book;
+use super::book::{Book, Claiming};
 use super::error::{Error, Kind, Result};
 use super::intent::Attachment;
 use super::network::Firewall;
@@ -22,13 +22,14 @@ use rules::{Live, Rules};
 /// # Errors
 /// Unsupported where there is no iptables; what it says.
 pub fn sync(book: &Book) -> Result<()> {
-    let _writing = book.write_firewall()?;
+    let writing = book.write_firewall()?;
     let live = live(book, |one| !one.leaving)?;
     for v4 in [true, false] {
         let wanted = rules::wanted(&live, v4);
         let change = wanted.instead_of(&present(v4, &wanted)?);
         if !change.is_empty() {
-            run(v4, "-restore", &["--noflush", "--wait"], &change)?;
+            let restore = command(v4, "-restore", &["--noflush", "--wait"]);
+            run(restore, Some(&writing), &change)?;
         }
     }
     Ok(())
@@ -76,21 +77,30 @@ fn program(v4: bool, name: &str) -> String {
 
 /// What is there. A family of which nothing is wanted may be unknown to the kernel.
 fn present(v4: bool, wanted: &Rules) -> Result<Rules> {
-    match run(v4, "-save", &[], "") {
+    match run(command(v4, "-save", &[]), None, "") {
         Err(_) if wanted.is_empty() => Ok(Rules::default()),
         saved => saved.map(|saved| Rules::seen(&saved)),
     }
 }
 
-fn run(v4: bool, name: &str, words: &[&str], input: &str) -> Result<String> {
-    let program = program(v4, name);
-    let failed = |why: String| Error::new(Kind::Other, format!("{program}: {why}"));
-    let mut command: Command = process::program(&program);
+fn command(v4: bool, name: &str, words: &[&str]) -> Command {
+    let mut command = process::program(program(v4, name));
+    command.args(words);
     command
-        .args(words)
+}
+
+/// What a program says. Who `holds` a lock shares it: if we are killed, it is free when the program has ended, too, so
+/// nobody reads what is still being written.
+fn run(mut command: Command, holds: Option<&Claiming>, input: &str) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |why: String| Error::new(Kind::Other, format!("{program}: {why}"));
+    command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(lock) = holds {
+        lock.share(&mut command);
+    }
     let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             Error::new(Kind::Unsupported, format!("{program} is not installed"))

@@ -91,14 +91,12 @@ impl Host {
         Ok(mender.findings)
     }
 
+    /// Also such networks as nobody uses count: somebody may have saved their rules, and brought them back.
     fn has_iptables(&self) -> Result<bool> {
-        for name in self.book.live()? {
-            let network = self.book.find_network(&name)?;
-            if network.is_some_and(|network| network.firewall == Firewall::Iptables) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let networks = self.book.networks()?;
+        Ok(networks
+            .iter()
+            .any(|one| one.firewall == Firewall::Iptables))
     }
 
     fn mend_attachments(&self, claiming: &Claiming, mender: &mut Mender) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -510,8 +510,8 @@ pub fn close_inherited(keep: &OwnedFd) -> Result<()> {
 // ---- starting programs ----------------------------------------------------------------------
 
 /// Lets the program that `command` starts inherit `fd` under its number.
-pub fn inherit_fd<'a>(command: &'a mut Command, fd: &'a OwnedFd) -> &'a mut Command {
-    let raw: RawFd = fd.as_raw_fd();
+pub fn inherit_fd(command: &mut Command, fd: impl AsFd) -> &mut Command {
+    let raw: RawFd = fd.as_fd().as_raw_fd();
     let clear = move || {
         // SAFETY: fcntl without pointers, async-signal-safe; a closed fd would merely give EBADF.
         match unsafe { libc::fcntl(raw, libc::F_SETFD, 0) } {

@@ -152,6 +152,11 @@ pub fn program(name: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Keeps a file open in the program of a command, which knows nothing of it.
+pub fn inherit(command: &mut Command, file: impl AsFd) {
+    ffi::inherit_fd(command, file);
+}
+
 /// Starts a program, with `option=FD` and then `arguments`, that writes to that fd when it is ready; false: it gave up.
 ///
 /// # Errors

@@ -148,6 +148,23 @@ fn rules_of_iptables_are_compared_and_mended() {
             told_and_mended(host, spoil, complaint);
         }
         assert!(outside.get(HOST, 8080).is_some());
+        // Another program writes its own above ours.
+        run("iptables", &["-I", "FORWARD", "-j", "DROP"]);
+        assert!(outside.get(HOST, 8080).is_none());
+        host.fails_quietly(&["doctor"]);
+        let complaint = "iptables: rules of others are above ours in FORWARD";
+        assert_eq!(host.ok(&["reconcile", "--dry-run"]), complaint);
+        assert_eq!(host.ok(&["reconcile"]), format!("mended: {complaint}"));
+        assert!(outside.get(HOST, 8080).is_some());
+        let forward = run("iptables", &["-S", "FORWARD"]);
+        let order = [
+            "-P FORWARD ACCEPT",
+            "-A FORWARD -j PLY",
+            "-A FORWARD -j DROP",
+        ];
+        assert_eq!(forward.lines().collect::<Vec<_>>(), order);
+        run("iptables", &["-D", "FORWARD", "-j", "DROP"]);
+        assert_eq!(host.ok(&["doctor"]), "all is well");
         assert!(rules(&[]).contains(&"-A PLY-USER -s 10.9.9.9/32 -j DROP".into()));
         run("iptables", &["-F", "PLY-USER"]);
         host.ok(&["detach", "n", "--name", "a"]);

@@ -32,23 +32,30 @@ const JUMPS: [(Place, &str); 5] = [
     (("nat", "PREROUTING"), "-m addrtype --dst-type LOCAL -j PLY"),
     (("nat", "OUTPUT"), "-m addrtype --dst-type LOCAL -j PLY"),
     (("nat", "POSTROUTING"), "-j PLY-POST"),
-    (("filter", "FORWARD"), "-j PLY"),
+    (TOP, "-j PLY"),
 ];
+
+/// The chain whose jump must come before the rules of others, of which one may end a packet's way.
+const TOP: Place = ("filter", "FORWARD");
 
 /// Our chains and our jumps, of one family.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rules(BTreeMap<Place, Vec<String>>);
+pub struct Rules {
+    chains: BTreeMap<Place, Vec<String>>,
+    /// Somebody else's rule is above the jump at [`TOP`].
+    buried: bool,
+}
 
 impl Rules {
     /// Nothing, not even a chain.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.chains.is_empty()
     }
 
     /// Those among what `iptables-save` shows.
     pub fn seen(saved: &str) -> Rules {
         let mut rules = Rules::default();
-        let mut table = "";
+        let (mut table, mut above) = ("", false);
         for line in saved.lines() {
             let ours = |chain: &str| {
                 let mut chains = CHAINS.into_iter();
@@ -58,7 +65,7 @@ impl Rules {
                 table = name;
             } else if let Some((chain, _)) = line.strip_prefix(':').and_then(|l| l.split_once(' '))
             {
-                ours(chain).map(|place| rules.0.entry(place).or_default());
+                ours(chain).map(|place| rules.chains.entry(place).or_default());
             } else if let Some((chain, rule)) =
                 line.strip_prefix("-A ").and_then(|l| l.split_once(' '))
             {
@@ -69,25 +76,28 @@ impl Rules {
                 };
                 if let Some(place) = ours(chain).or_else(|| jump().map(|(place, _)| place)) {
                     rules.put(place, format_args!("{rule}"));
+                } else if (table, chain) == TOP && rules.at(&TOP).is_empty() {
+                    above = true;
                 }
             }
         }
+        rules.buried = above && !rules.at(&TOP).is_empty();
         rules
     }
 
     fn put(&mut self, place: Place, rule: std::fmt::Arguments<'_>) {
-        self.0.entry(place).or_default().push(rule.to_string());
+        self.chains.entry(place).or_default().push(rule.to_string());
     }
 
     fn at(&self, place: &Place) -> &[String] {
-        self.0.get(place).map_or(&[], Vec::as_slice)
+        self.chains.get(place).map_or(&[], Vec::as_slice)
     }
 
     /// What is wrong with those that are `present`, in words: these must be there, in this order, and besides them only
     /// some of `allowed` may be.
     pub fn complaint(&self, allowed: &Rules, present: &Rules) -> Option<String> {
         let (mut missing, mut extra, mut disordered) = (0, 0, false);
-        let places: BTreeSet<&Place> = self.0.keys().chain(present.0.keys()).collect();
+        let places: BTreeSet<&Place> = self.chains.keys().chain(present.chains.keys()).collect();
         for place in places.into_iter().filter(|place| **place != USER) {
             let (wanted, there) = (self.at(place), present.at(place));
             let known: BTreeSet<&String> = wanted.iter().collect();
@@ -104,13 +114,20 @@ impl Rules {
             disordered |= both(wanted) != both(there);
         }
         match (missing, extra) {
-            (0, 0) => disordered.then(|| "rules are not in order, or twice there".into()),
+            (0, 0) if disordered => Some("rules are not in order, or twice there".into()),
+            (0, 0) => self
+                .must_rise(present)
+                .then(|| "rules of others are above ours in FORWARD".into()),
             (missing, 0) => Some(format!("{missing} rules are missing")),
             (0, extra) => Some(format!("{extra} rules belong to nobody")),
             (missing, extra) => Some(format!(
                 "{missing} rules are missing, {extra} belong to nobody"
             )),
         }
+    }
+
+    fn must_rise(&self, present: &Rules) -> bool {
+        present.buried && self.chains.contains_key(&TOP)
     }
 
     /// What `iptables-restore --noflush` must be told where these are wanted and others `present`; empty: nothing.
@@ -128,10 +145,12 @@ impl Rules {
     /// In one table: chains are made before rules lead to them, and go after all that did.
     fn change(&self, present: &Rules, table: &str) -> String {
         let [mut made, mut written, mut emptied, mut gone] = [const { String::new() }; 4];
-        let differs = |place: &Place| self.0.get(place) != present.0.get(place);
-        for ((_, chain), _) in JUMPS.iter().filter(|(at, _)| at.0 == table && differs(at)) {
+        let differs = |place: &Place| self.chains.get(place) != present.chains.get(place);
+        let moves = |place: &Place| *place == TOP && self.must_rise(present);
+        let jumps = JUMPS.iter().filter(|(at, _)| at.0 == table);
+        for ((_, chain), _) in jumps.filter(|(at, _)| differs(at) || moves(at)) {
             let place = (table, *chain);
-            let of = |rules: &Rules| rules.0.get(&place).cloned().unwrap_or_default();
+            let of = |rules: &Rules| rules.chains.get(&place).cloned().unwrap_or_default();
             of(present)
                 .iter()
                 .for_each(|rule| line(&mut written, format_args!("-D {chain} {rule}")));
@@ -141,7 +160,7 @@ impl Rules {
         }
         for place in CHAINS.iter().filter(|at| at.0 == table && differs(at)) {
             let chain = place.1;
-            match (self.0.get(place), present.0.get(place)) {
+            match (self.chains.get(place), present.chains.get(place)) {
                 (Some(_), Some(_)) if *place == USER => {}
                 (Some(rules), _) => {
                     // What is declared is emptied.
@@ -173,7 +192,7 @@ pub fn wanted(live: &[Live], v4: bool) -> Rules {
         return rules;
     }
     for place in CHAINS {
-        rules.0.insert(place, Vec::new());
+        rules.chains.insert(place, Vec::new());
     }
     for (place, jump) in JUMPS {
         rules.put(place, format_args!("{jump}"));
@@ -335,7 +354,7 @@ mod tests {
     fn what_is_not_ours_is_not_seen_and_stays() {
         let present = Rules::seen(SAVED);
         let user = ["-j DROP".to_string()];
-        assert_eq!((present.0.len(), present.at(&USER)), (3, &user[..]));
+        assert_eq!((present.chains.len(), present.at(&USER)), (3, &user[..]));
         assert_eq!(
             Rules::default().instead_of(&present),
             "*filter\n-D FORWARD -j PLY\n-F PLY\n-X PLY\nCOMMIT\n"
@@ -367,5 +386,12 @@ mod tests {
         let jump = said(SAVED.replace("-A FORWARD -j PLY\n", ""));
         let written = "*filter\n-I FORWARD -j PLY\nCOMMIT\n";
         assert_eq!(jump, ("1 rules are missing".into(), written.into()));
+        let above = said(SAVED.replace(
+            "-A FORWARD -j PLY\n",
+            "-A FORWARD -j X\n-A FORWARD -j PLY\n",
+        ));
+        let written = "*filter\n-D FORWARD -j PLY\n-I FORWARD -j PLY\nCOMMIT\n";
+        let words = "rules of others are above ours in FORWARD";
+        assert_eq!(above, (words.into(), written.into()));
     }
 }
