@@ -9,7 +9,7 @@ use super::derived;
 use super::endpoint;
 use super::error::{Error, Kind, OrAt, Result};
 use super::host::Host;
-use super::intent::{Address, Attachment, Intent};
+use super::intent::{Address, Attachment, Intent, Mac};
 use super::network::{Firewall, Network, Subnet};
 use super::port::{PortMapping, Proto};
 use crate::sys::errno::Errno;
@@ -47,19 +47,16 @@ impl Host {
         ] {
             make_dir(&dir)?;
         }
+        let host_interface = derived::host_interface(&intent.key);
+        let mac = derived::mac(&host_interface);
         let mut attachment = Attachment {
             key: intent.key.clone(),
             name: intent.name.clone(),
             aliases: intent.aliases.clone(),
             netns: intent.netns.clone(),
             netns_inode: inode,
-            host_interface: derived::host_interface(&intent.key),
-            mac: derived::mac_of(
-                network
-                    .subnets
-                    .first()
-                    .map_or(IpAddr::from([0; 4]), |s| s.gateway),
-            ),
+            host_interface,
+            mac: intent.mac.unwrap_or(Mac(mac)),
             addresses: Vec::new(),
             ports: Vec::new(),
             firewall: network.firewall,
@@ -108,8 +105,8 @@ impl Host {
                 gateway: subnet.gateway,
             });
         }
-        if let Some(first) = to.addresses.first() {
-            to.mac = intent.mac.unwrap_or_else(|| derived::mac_of(first.ip));
+        if let (None, Some(first)) = (intent.mac, to.addresses.first()) {
+            to.mac = derived::mac_of(first.ip);
         }
         for mapping in &intent.ports {
             to.ports.push(mapping.clone());
@@ -204,6 +201,9 @@ fn check_ports(network: &Network, intent: &Intent) -> Result<()> {
     }
     if network.firewall == Firewall::None {
         return bad("has no firewall (--firewall=none), so nothing can be published");
+    }
+    if network.subnets.is_empty() {
+        return bad("has no addresses, so nothing can be published");
     }
     let has = |v4: bool| {
         network

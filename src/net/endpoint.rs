@@ -102,9 +102,9 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
         .ok_or_else(|| failed(Errno::ENODEV))?;
     let mut changes = Changes::new();
     changes.up(LOOPBACK);
-    if !attachment.addresses.iter().any(|a| a.ip.is_ipv6()) {
+    if attachment.addresses.iter().all(|a| a.ip.is_ipv4()) && !attachment.addresses.is_empty() {
         // A link-local address is announced to everybody on the bridge, so each container would cost more than the one
-        // before it. A kernel without IPv6 has no such switch.
+        // before it. A kernel without IPv6 has no such switch. Without any address, the container sees to it itself.
         let _ = write_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
     }
     for address in &attachment.addresses {

@@ -62,7 +62,7 @@ pub struct Network {
     pub name: String,
     /// The bridge's name, an interface of the host.
     pub bridge: String,
-    /// At least one; at most one for each family is usual.
+    /// At most one for each family is usual. None: an engine's network, whose containers have addresses from elsewhere.
     pub subnets: Vec<Subnet>,
     /// No way out, and nothing published.
     #[serde(default)]

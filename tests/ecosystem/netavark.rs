@@ -203,6 +203,101 @@ fn routes_of_a_network() {
     });
 }
 
+/// As `podman network create --ipam-driver none` makes them: who is on it gives himself an address.
+#[test]
+fn networks_without_addresses() {
+    Netavark::on_host("networks_without_addresses", |netavark| {
+        let bare = |container: &str| {
+            json!({
+                "container_id": container, "container_name": container,
+                "port_mappings": [{ "host_port": 8080, "container_port": 80, "protocol": "tcp" }],
+                "networks": { "bare": { "static_ips": [], "interface_name": "eth0" } },
+                "network_info": { "bare": { "name": "bare", "driver": "bridge", "network_interface": "podman1",
+                    "internal": false, "dns_enabled": true, "ipam_options": { "driver": "none" } } },
+            })
+        };
+        let mut macs = Vec::new();
+        for (n, name) in ["a", "b"].into_iter().enumerate() {
+            run("ip", &["netns", "add", name]);
+            let told = netavark.ok(&["setup", &format!("/run/netns/{name}")], &bare(name));
+            let eth0 = &told["bare"]["interfaces"]["eth0"];
+            assert_eq!(eth0["subnets"], json!([]), "{told}");
+            macs.push(eth0["mac_address"].clone());
+            let link = run("ip", &["-n", name, "-brief", "link", "show", "eth0"]);
+            assert!(link.contains("UP"), "{link}");
+            let own = format!("10.75.0.{}/24", n + 2);
+            run("ip", &["-n", name, "addr", "add", &own, "dev", "eth0"]);
+        }
+        assert_ne!(macs[0], macs[1]);
+        let ping = ["busybox", "ping", "-c", "1", "-W", "2", "10.75.0.3"];
+        run("ip", &[&["netns", "exec", "a"], &ping[..]].concat());
+        for name in ["a", "b"] {
+            let place = format!("/run/netns/{name}");
+            assert_eq!(netavark.ok(&["teardown", &place], &bare(name)), Value::Null);
+        }
+        let left = run("ip", &["-brief", "link"]);
+        assert!(
+            left.starts_with("lo ") && left.lines().count() == 1,
+            "{left}"
+        );
+        assert_eq!(run("nft", &["list", "ruleset"]), "");
+    });
+}
+
+/// What netavark can and plynet cannot is refused by its name, and what would only be nicer is told.
+#[test]
+fn what_cannot_be_done_is_named() {
+    Netavark::on_host("what_cannot_be_done_is_named", |netavark| {
+        run("ip", &["netns", "add", "web"]);
+        let refused = |change: &dyn Fn(&mut Value)| {
+            let mut asked = request();
+            change(&mut asked["network_info"][0]);
+            let (said, code) = netavark.call(&["setup", "/run/netns/web"], &asked);
+            assert_eq!(code, 2, "{said}");
+            said["error"].as_str().unwrap().to_string()
+        };
+        let rows: [(Value, &str); 4] = [
+            (
+                json!({ "driver": "macvlan" }),
+                "network blue: driver macvlan: only bridge",
+            ),
+            (
+                json!({ "options": { "mode": "unmanaged" } }),
+                "network blue: mode unmanaged: only managed",
+            ),
+            (
+                json!({ "subnets": [], "ipam_options": { "driver": "dhcp" } }),
+                "network blue: ipam driver dhcp: only",
+            ),
+            (json!({ "subnets": [] }), "network blue: it has no subnet"),
+        ];
+        for (change, words) in rows {
+            let said = refused(&|info| {
+                for (field, value) in change.as_object().unwrap() {
+                    info[field] = value.clone();
+                }
+            });
+            assert!(said.starts_with(words), "{said}");
+        }
+        let mut asked = request();
+        asked["networks"][0]["options"] = json!({ "host_interface_name": "web0" });
+        asked["network_info"][0]["options"] = json!({ "vlan": "7" });
+        let mut command = Command::new(&netavark.0);
+        command.args(["--file", "/run/asked", "setup", "/run/netns/web"]);
+        std::fs::write("/run/asked", asked.to_string()).unwrap();
+        let said = command.output().unwrap();
+        let told = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.status.success(), "{told}");
+        for words in [
+            "host_interface_name of network blue is not heeded",
+            "network blue: option vlan is not heeded",
+        ] {
+            assert!(told.contains(words), "{told}");
+        }
+        netavark.ok(&["teardown", "/run/netns/web"], &asked);
+    });
+}
+
 /// Books of a host that is gone, with containers that are gone, are in nobody's way; those of living ones are.
 #[test]
 fn another_host_in_the_same_directory() {

@@ -59,6 +59,8 @@ hello
 1 packets received
 == a port twice
 port 8080/tcp of the host is taken by container
+== without addresses
+LOWER_UP
 == restart
 hello
 hello

@@ -31,11 +31,14 @@ inside web 192.0.2.1 8080
 podman exec client ping -c 1 -W 2 192.0.2.9 | grep -o '1 packets received'
 echo "== a port twice"
 run --rm --network blue -p 8080:81 base echo impossible 2>&1 | grep -o 'port 8080.tcp of the host is taken by container' || true
+echo "== without addresses"
+podman network create --ipam-driver none bare >&2
+run --rm --network bare base ip addr show eth0 | grep -o 'LOWER_UP\|inet .*'
 echo "== restart"
 podman restart -t 0 web >&2
 podman exec client wget -q -O - http://web/
 outside_gets 192.0.2.1 8080
 echo "== gone"
 podman rm -f -t 0 web client other >&2
-podman network rm blue red >&2
+podman network rm blue red bare >&2
 nothing_is_left "$before"

@@ -17,6 +17,7 @@ use crate::net::network::{Firewall, Network};
 use crate::net::port::{PortMapping, Proto};
 
 mod info;
+mod unknown;
 
 use info::Info;
 
@@ -37,6 +38,9 @@ pub struct Request {
     networks: BTreeMap<String, Wish>,
     #[serde(deserialize_with = "map_or_list")]
     network_info: BTreeMap<String, Info>,
+    /// What else it says, in words.
+    #[serde(skip)]
+    unheeded: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,8 +128,11 @@ impl Request {
     /// # Errors
     /// Usage, with line and column.
     pub fn parse(text: &str) -> Result<Request> {
-        serde_json::from_str(text)
-            .map_err(|error| Error::usage(format!("network options: {error}")))
+        let parsed = serde_json::from_str(text);
+        let mut request: Request =
+            parsed.map_err(|error| Error::usage(format!("network options: {error}")))?;
+        request.unheeded = unknown::fields(text);
+        Ok(request)
     }
 
     /// What `setup` is to do for the namespace at `netns`.
@@ -137,6 +144,9 @@ impl Request {
             networks: Vec::new(),
             intents: Vec::new(),
         };
+        for field in &self.unheeded {
+            log::warn!("{field} is not heeded");
+        }
         let mut wishes: Vec<_> = self.networks.iter().collect();
         wishes.sort_by_key(|(_, wish)| wish.interface_name.clone());
         let (mut has_route, mut has_ports) = (false, false);
@@ -144,9 +154,10 @@ impl Request {
             let missing = || Error::usage(format!("network {name}: network_info does not have it"));
             let info = self.network_info.get(name).ok_or_else(missing)?;
             let network = info.network(firewall)?;
-            let publishes = !network.internal && !has_ports;
+            let leads_out = !network.internal && !network.subnets.is_empty();
+            let publishes = leads_out && !has_ports;
             has_ports |= publishes;
-            let way_out = !network.internal && !has_route && !info.is_set("no_default_route");
+            let way_out = leads_out && !has_route && !info.is_set("no_default_route");
             has_route |= way_out;
             let mut intent = self.intent(&network, wish, netns)?;
             intent.no_route = !way_out;
@@ -155,6 +166,9 @@ impl Request {
             }
             plan.networks.push(network);
             plan.intents.push(intent);
+        }
+        if !has_ports && self.port_mappings.iter().flatten().next().is_some() {
+            log::warn!("nothing is published: no network of the container leads out");
         }
         Ok(plan)
     }
@@ -406,6 +420,8 @@ mod tests {
         assert!(error(&one("{}")).contains("network n: network_info does not have it"));
         assert!(error(&one(r#"{"n":{"name":"n","driver":"macvlan"}}"#)).contains("driver macvlan"));
         assert!(error(&one(r#"{"n":{"name":"n"}}"#)).contains("no subnet"));
+        let dhcp = r#"{"n":{"name":"n","ipam_options":{"driver":"dhcp"}}}"#;
+        assert!(error(&one(dhcp)).contains("ipam driver dhcp: only host-local"));
         assert!(error(&one(r#"[{"driver":"x"}]"#)).contains("network options"));
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Info {
     #[serde(default)]
     network_dns_servers: Option<Vec<IpAddr>>,
     #[serde(default)]
+    ipam_options: Option<BTreeMap<String, String>>,
+    #[serde(default)]
     options: Option<BTreeMap<String, String>>,
 }
 
@@ -117,8 +119,9 @@ impl Info {
             None | Some("" | "bridge") => {}
             Some(other) => return Err(bad(format!("driver {other}: only bridge is known"))),
         }
-        if self.option("mode").is_some_and(|mode| mode != "managed") {
-            return Err(bad("mode: only managed bridges are known".into()));
+        if let Some(mode) = self.option("mode").filter(|mode| *mode != "managed") {
+            let mode = mode.escape_debug();
+            return Err(bad(format!("mode {mode}: only managed bridges are known")));
         }
         let all = self.options.iter().flatten().map(|(name, _)| name.as_str());
         for option in all.filter(|name| !OPTIONS.contains(name) && *name != "mode") {
@@ -130,8 +133,19 @@ impl Info {
         }
         let subnets = self.subnets.iter().flatten().map(InfoSubnet::subnet);
         let subnets: Vec<Subnet> = subnets.collect::<Result<_>>()?;
-        if subnets.is_empty() {
-            return Err(bad("it has no subnet".to_string()));
+        let ipam = self.ipam_options.as_ref().and_then(|all| all.get("driver"));
+        match ipam.map(String::as_str) {
+            None | Some("" | "host-local") if subnets.is_empty() => {
+                return Err(bad("it has no subnet".to_string()));
+            }
+            None | Some("" | "host-local" | "none") => {}
+            Some(other) => {
+                let words = "only host-local and none are known";
+                return Err(bad(format!(
+                    "ipam driver {}: {words}",
+                    other.escape_debug()
+                )));
+            }
         }
         let interface = self
             .network_interface
@@ -140,7 +154,6 @@ impl Info {
         Ok(Network {
             name: self.name.clone(),
             bridge: interface.unwrap_or_else(|| bridge_name(&self.name)),
-            subnets,
             internal: self.internal,
             isolate: self
                 .option("isolate")
@@ -148,7 +161,9 @@ impl Info {
             mtu: self.number("mtu")?,
             routes: self.routes()?,
             metric: self.number("metric")?.or(Some(METRIC)),
-            dns: self.dns_enabled,
+            // On the gateways.
+            dns: self.dns_enabled && !subnets.is_empty(),
+            subnets,
             dns_servers: self.network_dns_servers.clone().unwrap_or_default(),
             firewall,
             labels: BTreeMap::new(),
