@@ -181,7 +181,13 @@ pub fn missing(network: &Network, attachment: &Attachment) -> Result<Option<Stri
         if !addresses.contains(&(link.index, address.ip, address.prefix)) {
             return Ok(Some(format!("address {} is gone", address.ip)));
         }
-        let way = |route: &Route| route.prefix == 0 && route.gateway == Some(address.gateway);
+        // Of several networks, the first is the way out.
+        let way = |route: &Route| {
+            let ours = route.gateway == Some(address.gateway);
+            let another = route.link != Some(link.index)
+                && route.gateway.map(|ip| ip.is_ipv4()) == Some(address.ip.is_ipv4());
+            route.prefix == 0 && (ours || another)
+        };
         if !network.internal && !attachment.no_route && !routes.iter().any(way) {
             return Ok(Some(format!("the route by {} is gone", address.gateway)));
         }

@@ -54,6 +54,27 @@ fn two_containers_and_the_way_out() {
 }
 
 #[test]
+fn a_name_is_enough_whatever_the_interface() {
+    on_host("a_name_is_enough_whatever_the_interface", |host| {
+        host.ok(&["network", "create", "other", "--subnet", "10.9.0.0/24"]);
+        let (a, _) = host.attached("default", "a", &[]);
+        host.attach("other", &a, &["--interface", "eth1"]);
+        let check = ["check", "other", "--name", "a"];
+        assert_eq!(host.ok(&check), "10.9.0.2/24");
+        // Who says which one means no other.
+        let eth0 = ["detach", "other", "--name", "a", "--interface", "eth0"];
+        host.ok(&eth0);
+        host.ok(&check);
+        host.ok(&["detach", "other", "--name", "a"]);
+        host.fails(3, &check);
+        let left = a.within(|| crate::rig::run("ip", &["-brief", "link"]));
+        assert!(left.contains("eth0") && !left.contains("eth1"), "{left}");
+        host.ok(&["detach", "default", "--name", "a"]);
+        host.is_clean();
+    });
+}
+
+#[test]
 fn both_families() {
     on_host("both_families", |host| {
         let outside = host.outside();
@@ -132,7 +153,8 @@ fn many_in_one_transaction() {
         let busy = std::net::TcpListener::bind("0.0.0.0:8080").unwrap();
         write(r#""8080:80""#);
         let why = host.fails(4, &["up", &path]);
-        assert!(why.contains("8080/tcp is in use by a process"), "{why}");
+        let own = format!("8080/tcp is in use by process {} (", std::process::id());
+        assert!(why.contains(&own), "{why}");
         host.is_clean();
         drop(busy);
         let told = host.ok(&["up", &path]);

@@ -242,9 +242,9 @@ pub struct DetachArgs {
     /// The container's name
     #[arg(long)]
     pub name: String,
-    /// The interface's name in the container
-    #[arg(long, value_name = "IFNAME", default_value = "eth0")]
-    pub interface: String,
+    /// The interface's name in the container [default: whichever it has on the network]
+    #[arg(long, value_name = "IFNAME")]
+    pub interface: Option<String>,
 }
 
 /// `plynet run`

@@ -8,6 +8,8 @@ use super::args::{AttachArgs, DetachArgs, Globals, LinkArgs, UnlinkArgs, Wishes}
 use super::say;
 use crate::cli::failure::Failure;
 use crate::cli::store::output::table;
+use crate::net::error::Kind;
+use crate::net::host::Host;
 use crate::net::intent::{Attachment, Intent, Key, Report};
 use crate::net::port::{PortMapping, Proto};
 
@@ -51,11 +53,28 @@ pub fn addresses(report: &Report) -> String {
 }
 
 impl DetachArgs {
+    /// What is meant at first sight, so that nothing else has to be looked at.
     fn key(&self) -> Key {
-        Key {
-            interface: self.interface.clone(),
-            ..Key::new(&self.network, &self.name)
+        let key = Key::new(&self.network, &self.name);
+        match &self.interface {
+            Some(interface) => Key {
+                interface: interface.clone(),
+                ..key
+            },
+            None => key,
         }
+    }
+
+    /// What else may be meant: it has another interface, or is an engine's, whose containers have ids.
+    fn others(&self, host: &Host) -> Result<Option<Key>, Failure> {
+        if self.interface.is_some() {
+            return Ok(None);
+        }
+        let all = host.book.attachments(&self.network)?;
+        let mut named = all
+            .into_iter()
+            .filter(|one| one.name == self.name || one.key.id == self.name);
+        Ok(named.next().map(|one| one.key))
     }
 }
 
@@ -64,7 +83,11 @@ impl DetachArgs {
 /// # Errors
 /// One line and the code of its kind.
 pub fn detach(globals: &Globals, args: DetachArgs) -> Result<u8, Failure> {
-    let detached = globals.host()?.detach(&args.key())?;
+    let host = globals.host()?;
+    let mut detached = host.detach(&args.key())?;
+    if !detached && let Some(other) = args.others(&host)? {
+        detached = host.detach(&other)?;
+    }
     if !detached {
         log::info!("{} was not attached", args.key());
     }
@@ -76,7 +99,14 @@ pub fn detach(globals: &Globals, args: DetachArgs) -> Result<u8, Failure> {
 /// # Errors
 /// What is missing.
 pub fn check(globals: &Globals, args: DetachArgs) -> Result<u8, Failure> {
-    let report = globals.host()?.check(&args.key())?;
+    let host = globals.host()?;
+    let report = match host.check(&args.key()) {
+        Err(error) if error.kind == Kind::NotFound => match args.others(&host)? {
+            Some(other) => host.check(&other),
+            None => Err(error),
+        },
+        checked => checked,
+    }?;
     say(globals, &report, || addresses(&report))
 }
 
