@@ -98,7 +98,7 @@ impl Host {
         }
         self.forget_flows_past(begun.iter().map(|one| &one.attachment));
         match begun.iter().any(|one| one.network.dns) {
-            true => self.answer_names(&fresh)?,
+            true => self.answer_names(begun.iter().map(|one| &one.network), &fresh)?,
             false => self.keep_answering(),
         }
         for one in begun.iter_mut() {

@@ -8,6 +8,7 @@ use super::claims::{Claim, Refused};
 use super::derived;
 use super::endpoint;
 use super::error::{Error, Kind, OrAt, Result};
+use super::holder;
 use super::host::Host;
 use super::intent::{Address, Attachment, Intent, Mac};
 use super::network::{Firewall, Network, Subnet};
@@ -247,8 +248,9 @@ pub fn probe(mapping: &PortMapping) -> Result<()> {
         match bound.map_err(Errno::from) {
             Ok(()) => {}
             Err(Errno::EADDRINUSE) => {
+                let who = holder::of(mapping.proto, mapping.host_ip, port);
                 return Err(Error::conflict(format!(
-                    "{what} is in use by a process of the host (ss -lnp shows which)"
+                    "{what} is in use by {who} of the host"
                 )));
             }
             Err(Errno::EADDRNOTAVAIL) => {

@@ -6,6 +6,7 @@
 //! | [`network`], [`intent`], [`port`], [`name`], [`error`] | the words: what is asked, decided, and told |
 //! | [`layout`], [`book`], [`claims`] | at rest: where each file is; reading and writing them; who owns what |
 //! | [`subnet`], [`derived`] | addresses and names that are chosen, without I/O |
+//! | [`holder`] | which process has a port, for those who are refused it |
 //! | [`bridge`], [`endpoint`], [`firewall`], [`iptables`] | in the kernel: a network, an attachment, rules and elements |
 //! | [`dns`] | names: who answers them, and what |
 //! | `networks.rs`, `decide.rs`, `attach.rs`, `link.rs`, [`reconcile`] | the verbs |
@@ -28,6 +29,7 @@ pub mod error;
 pub mod firewall;
 mod flows;
 pub mod frontend;
+pub mod holder;
 pub mod host;
 pub mod intent;
 pub mod iptables;

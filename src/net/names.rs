@@ -2,32 +2,46 @@
 
 use std::net::IpAddr;
 
-use super::dns::life;
+use super::dns::life::{self, Deaf, Present};
 use super::error::{Error, Result};
 use super::host::Host;
 use super::network::Network;
 
 impl Host {
-    /// Makes sure that names are answered, also on bridges that were not there before.
-    pub(super) fn answer_names(&self, fresh: &[&Network]) -> Result<()> {
+    /// Makes sure that names are answered on the gateways of these, also on the bridges that were not there before.
+    pub(super) fn answer_names<'a>(
+        &self,
+        mut networks: impl Iterator<Item = &'a Network>,
+        fresh: &[&Network],
+    ) -> Result<()> {
         let Some(starter) = &self.starter else {
             return Ok(());
         };
         let named = fresh.iter().filter(|network| network.dns);
         let gateways: Vec<IpAddr> = named.flat_map(|network| network.gateways()).collect();
-        starter
+        let heard = starter
             .ensure(&self.book.layout, &gateways)
-            .map_err(|error| {
-                let hint = "a network made with --dns=false needs no responder";
-                Error::new(error.kind, format!("{error} ({hint})"))
-            })
+            .and_then(|present| networks.try_for_each(|network| heard_on(network, &present)));
+        heard.map_err(|error| {
+            let hint = "a network made with --dns=false needs no responder";
+            Error::new(error.kind, format!("{error} ({hint})"))
+        })
+    }
+
+    /// That names of this network are answered by us, and not by who else has its gateway's port.
+    ///
+    /// # Errors
+    /// A conflict that names both.
+    pub fn check_names(&self, network: &Network) -> Result<()> {
+        let present = life::look(&self.book.layout)?.unwrap_or_default();
+        heard_on(network, &present)
     }
 
     /// Starts a responder where one is needed and none lives, as after a kill. Names are not what the caller is about,
     /// so a failure is only told.
     pub fn keep_answering(&self) {
         let kept = self.is_unanswered().and_then(|dead| match &self.starter {
-            Some(starter) if dead => starter.ensure(&self.book.layout, &[]),
+            Some(starter) if dead => starter.ensure(&self.book.layout, &[]).map(drop),
             _ => Ok(()),
         });
         if let Err(error) = kept {
@@ -54,4 +68,10 @@ impl Host {
         }
         Ok(false)
     }
+}
+
+fn heard_on(network: &Network, present: &Present) -> Result<()> {
+    let is_of = |deaf: &&Deaf| network.dns && network.gateways().any(|own| own == deaf.address);
+    let deaf = present.deaf.iter().find(is_of);
+    deaf.map_or(Ok(()), |deaf| Err(Error::conflict(deaf)))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::book::{self, Claiming, InFlight};
 use super::bridge;
-use super::dns::life::Starter;
+use super::dns::life::{self, Starter};
 use super::error::{Error, Result};
 use super::firewall::{Filter, Wanted};
 use super::host::Host;
@@ -84,7 +84,7 @@ impl Host {
         if self.is_unanswered()? {
             let what = "names: nobody answers them".into();
             mender.found(what, || {
-                let start = |starter: &Starter| starter.ensure(&self.book.layout, &[]);
+                let start = |starter: &Starter| starter.ensure(&self.book.layout, &[]).map(drop);
                 self.starter.as_ref().map_or(Ok(()), start)
             })?;
         }
@@ -353,6 +353,7 @@ impl Host {
         {
             return Err(missing(what));
         }
+        self.check_names(&network)?;
         Ok(super::attach::report(&network, &attachment))
     }
 }
@@ -374,6 +375,8 @@ impl Host {
                 }
             }
         }
+        let present = life::look(&self.book.layout)?.unwrap_or_default();
+        remarks.extend(present.deaf.iter().map(|deaf| deaf.to_string()));
         let in_the_way = filtered.then(|| Filter::open()?.in_the_way()).transpose()?;
         for Dropping {
             family,

@@ -115,6 +115,11 @@ const ROWS: &[Row] = &[
         "interface",
     ),
     (
+        "attach n --name b --netns NETNS --interface sixteen-letters-",
+        2,
+        "longer than 15",
+    ),
+    (
         "attach n --name b --netns NETNS --interface lo",
         4,
         "interface lo",
@@ -137,7 +142,7 @@ const ROWS: &[Row] = &[
     (
         "attach n --name b --netns NETNS -p 9999:80",
         4,
-        "in use by a process",
+        "9999/tcp is in use by process",
     ),
     (
         "attach n --name b --netns NETNS -p 192.0.2.77:80:80",
@@ -149,6 +154,16 @@ const ROWS: &[Row] = &[
         "attach n --name b --netns NETNS -p 7000-7002:80-81",
         2,
         "differ in length",
+    ),
+    (
+        "attach n --name b --netns NETNS -p 7001-7000:80-79",
+        2,
+        "not a port or range",
+    ),
+    (
+        "attach n --name b --netns NETNS -p 65535-65536:1-2",
+        2,
+        "not a port or range",
     ),
     (
         "attach n --name b --netns NETNS -p 80:80/sctp",
@@ -165,6 +180,14 @@ const ROWS: &[Row] = &[
         2,
         "published already",
     ),
+    (
+        "attach n --name a --netns NETNS --interface eth1",
+        4,
+        "name a is taken by container a",
+    ),
+    ("link a a:80", 2, "leads to another"),
+    ("link a a:0", 2, "port 0"),
+    ("link a b:80", 3, "no container b"),
     ("detach n --name ../x", 2, "container"),
     ("check n --name b", 3, "not attached"),
     ("up /no/such", 3, "No such file"),
@@ -224,6 +247,10 @@ fn malformed_files_are_named_with_the_place() {
                 "{\"containers\": [{\"name\": \"x\", \"netns\": \"/x\", \"ports\": [\"80\"]}]}",
                 "no port of the container",
             ),
+            (
+                "{\"containers\": [{\"name\": \"a\\u0000b\", \"netns\": \"/x\"}]}",
+                "a\\0b\": has other characters",
+            ),
         ] {
             std::fs::write(&file, text).unwrap();
             let line = host.fails(2, &["up", &path]);
@@ -262,4 +289,44 @@ fn a_plain_user_is_told_what_he_lacks() {
 
 fn program(_: &Host) -> String {
     crate::rig::program().to_string_lossy().into_owned()
+}
+
+/// What a network needs of the kernel and is not the caller's to switch on.
+#[test]
+fn a_switch_that_may_not_be_set_is_named() {
+    on_host("a_switch_that_may_not_be_set_is_named", |host| {
+        use rustix::mount::{MountFlags, mount_bind, mount_remount};
+        host.ok(&["network", "create", "n", "--subnet", "10.9.0.0/24"]);
+        let a = host.container("a");
+        mount_bind("/proc/sys", "/proc/sys").unwrap();
+        let read_only = MountFlags::BIND | MountFlags::RDONLY;
+        mount_remount("/proc/sys", read_only, "").unwrap();
+        let why = host.fails(5, &host.attach_words("n", &a));
+        assert!(
+            why.contains("sysctl net.ipv4.ip_forward = 1: Read-only file system"),
+            "{why}"
+        );
+        assert!(why.contains("--firewall=none"), "{why}");
+        host.is_clean();
+        // As it says.
+        host.ok(&["network", "create", "bare", "--firewall", "none"]);
+        host.attach("bare", &a, &[]);
+        host.ok(&["detach", "bare", "--name", "a"]);
+        host.is_clean();
+    });
+}
+
+#[test]
+fn iptables_that_are_not_there_are_named() {
+    on_host("iptables_that_are_not_there_are_named", |host| {
+        host.ok(&["network", "create", "n", "--firewall", "iptables"]);
+        let a = host.container("a");
+        let mut plynet = host.plynet(&host.attach_words("n", &a));
+        let out = plynet.env("PATH", host.at("nowhere")).output().unwrap();
+        let line = crate::rig::text(&out.stderr);
+        assert_eq!(out.status.code(), Some(6), "{line}");
+        assert!(line.contains("iptables-save is not installed"), "{line}");
+        assert_eq!(host.links(), Vec::<String>::new());
+        assert_eq!(host.left(), Vec::<String>::new());
+    });
 }

@@ -1,12 +1,14 @@
 //! Names reach programs by resolv.conf, and a responder that was killed is back after any call.
 
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
 
 use plyfs::net::dns::life;
 use plyfs::net::layout::Layout;
 use rustix::process::{Pid, Signal};
 
-use crate::rig::{Host, on_host, words};
+use crate::rig::{Host, on_host, text, words};
 use crate::rootless::User;
 
 const RESOLV: &str = "/etc/resolv.conf";
@@ -103,6 +105,85 @@ fn any_call_brings_the_responder_back() {
         // Nobody is left who needs one.
         for (network, name) in [("default", "a"), ("default", "b"), ("quiet", "q")] {
             host.ok(&["detach", network, "--name", name]);
+        }
+        let why = host.fails(3, &["dns", "query", "b"]);
+        assert!(
+            why.contains("nobody is attached to network default"),
+            "{why}"
+        );
+        host.is_clean();
+    });
+}
+
+/// As a resolver of the host may, that listens on all of its addresses: those to come, too.
+#[test]
+fn who_has_the_port_of_names_is_named() {
+    on_host("who_has_the_port_of_names_is_named", |host| {
+        let (a, b) = (host.container("a"), host.container("b"));
+        let own = std::process::id();
+        let held = format!("port 53 of 10.90.0.1 is held by process {own} (");
+        let refused = || {
+            let why = host.fails(4, &host.attach_words("default", &a));
+            assert!(why.contains(&held) && why.contains("--dns=false"), "{why}");
+            host.is_clean();
+        };
+        {
+            let _tcp = TcpListener::bind("0.0.0.0:53").unwrap();
+            refused();
+        }
+        {
+            let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
+            refused();
+            // One that answers, too: whatever it is asked, it refuses.
+            let end = std::sync::atomic::AtomicBool::new(false);
+            udp.set_read_timeout(Some(Duration::from_millis(5)))
+                .unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut buffer = [0; 512];
+                    while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                        if let Ok((length, peer)) = udp.recv_from(&mut buffer) {
+                            (buffer[2], buffer[3]) = (0x80, 5);
+                            udp.send_to(&buffer[..length], peer).unwrap();
+                        }
+                    }
+                });
+                refused();
+                end.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            // Who needs no names is not concerned.
+            host.ok(&["network", "create", "quiet", "--dns=false"]);
+            host.attach("quiet", &b, &[]);
+            assert_eq!(host.ok(&["doctor"]), "all is well");
+        }
+        // It comes while our responder is away.
+        host.attach("default", &a, &[]);
+        kill(host);
+        let other = UdpSocket::bind("0.0.0.0:53").unwrap();
+        host.ok(&["detach", "quiet", "--name", "b"]);
+        let told = text(&host.output(&["doctor"]).stdout);
+        assert!(told.contains(&held) && told.lines().count() == 1, "{told}");
+        assert!(host.ok(&["dns", "status"]).contains(&held));
+        let calls = [
+            words(&["dns", "query", "a"]),
+            words(&["check", "default", "--name", "a"]),
+            host.attach_words("default", &b),
+        ];
+        for call in calls {
+            let why = host.fails(4, &call);
+            assert!(why.contains(&held), "{why}");
+        }
+        // And goes: names are answered again by themselves.
+        drop(other);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while host.output(&["doctor"]).status.code() != Some(0) {
+            assert!(Instant::now() < deadline, "names are not answered again");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(host.ok(&["dns", "query", "a"]).ends_with(" A 10.90.0.5"));
+        host.attach("default", &b, &[]);
+        for name in ["a", "b"] {
+            host.ok(&["detach", "default", "--name", name]);
         }
         host.is_clean();
     });

@@ -65,8 +65,15 @@ fn query(globals: &Globals, name: &str, network: &str, kind: &str) -> Result<u8,
     host.keep_answering();
     let network = host.book.network(network)?;
     let gateway = network.gateways().next().filter(|_| network.dns);
+    host.check_names(&network)?;
     let nameless = || Failure::new(3, format!("network {} has no names", network.name));
-    let found = client::ask(gateway.ok_or_else(nameless)?, name, kind)?;
+    let gateway = gateway.ok_or_else(nameless)?;
+    // Else whoever has that address elsewhere would be asked.
+    if !host.book.live()?.contains(&network.name) {
+        let words = format!("nobody is attached to network {}", network.name);
+        return Err(Failure::new(3, words));
+    }
+    let found = client::ask(gateway, name, kind)?;
     if globals.json {
         println!("{}", json!(found));
         return Ok(0);
@@ -82,14 +89,20 @@ fn query(globals: &Globals, name: &str, network: &str, kind: &str) -> Result<u8,
 
 fn status(globals: &Globals) -> Result<u8, Failure> {
     let host = globals.host()?;
-    let alive = life::alive(&host.book.layout)?;
+    let present = life::look(&host.book.layout)?;
+    let alive = present.as_ref().map(|present| present.pid);
     let networks = networks(&host)?;
+    let deaf = present.unwrap_or_default().deaf.into_iter();
+    let unheard: Vec<String> = deaf.map(|deaf| deaf.to_string()).collect();
     if globals.json {
         let networks = networks.iter().map(|(name, gateways, containers)| {
             json!({ "network": name, "addresses": gateways, "containers": containers })
         });
         let networks: Vec<_> = networks.collect();
-        println!("{}", json!({ "responder": alive, "networks": networks }));
+        println!(
+            "{}",
+            json!({ "responder": alive, "networks": networks, "unheard": unheard })
+        );
         return Ok(0);
     }
     match alive {
@@ -103,6 +116,7 @@ fn status(globals: &Globals) -> Result<u8, Failure> {
             gateways.join(" and ")
         );
     }
+    unheard.iter().for_each(|words| println!("{words}"));
     Ok(0)
 }
 

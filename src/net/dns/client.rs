@@ -58,11 +58,15 @@ pub fn ask(server: IpAddr, name: &str, kind: &str) -> Result<Vec<Found>> {
     }
 }
 
-/// Waits until names are answered at `server`.
+/// Waits until the responder answers at `server`, which may be somebody else's, or `gives_up`.
 ///
 /// # Errors
 /// When that takes too long.
-pub fn wait_for(server: IpAddr, name: &str) -> Result<()> {
+pub fn wait_for(
+    server: IpAddr,
+    name: &str,
+    mut gives_up: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     let failed = |error: io::Error| {
         let why = reason(&error);
         Error::new(
@@ -74,11 +78,19 @@ pub fn wait_for(server: IpAddr, name: &str) -> Result<()> {
     question.add_query(Query::query(absolute(name)?, RecordType::SOA));
     let deadline = Instant::now() + START;
     loop {
-        match by_udp(SocketAddr::new(server, PORT), &question, LOOK) {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => return Err(failed(error)),
-            Err(_) => std::thread::sleep(PAUSE),
+        let others = || io::Error::other("somebody else does");
+        let why = match by_udp(SocketAddr::new(server, PORT), &question, LOOK) {
+            Ok(reply) if reply.authoritative => return Ok(()),
+            Ok(_) => others(),
+            Err(error) => error,
+        };
+        if gives_up()? {
+            return Ok(());
         }
+        if Instant::now() >= deadline {
+            return Err(failed(why));
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -3,25 +3,30 @@
 //! It holds a lock for as long as it lives, so whoever asks knows at once whether it lives, and a killed one is started
 //! anew by the next call of any verb. Two locks in `dns/`:
 //!
-//! - `alive`: held by the responder; its process id is in the file;
+//! - `alive`: held by the responder; its process id is in the file, and the addresses whose port somebody else has;
 //! - `deciding`: held by who starts one, and by a responder that wants to end. It first gives `alive` back and then
 //!   looks whether it is needed: an attach writes its intent before it asks who lives, so either it finds nobody alive,
 //!   or the responder finds the intent.
 
+use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::catalog::Catalog;
 use super::client;
-use super::resolv::{self, Resolv};
+use super::resolv::{self, PORT, Resolv};
 use super::server::Server;
 use super::zone::DOMAIN;
 use crate::net::error::{Error, Kind, OrAt, Result};
+use crate::net::holder;
 use crate::net::layout::Layout;
+use crate::net::port::Proto;
+use crate::sys::errno::Errno;
 use crate::sys::flock;
 use crate::sys::process;
 
@@ -39,20 +44,21 @@ pub struct Starter {
 
 impl Starter {
     /// Starts a responder unless one lives. With `first`, gateways on which there was none to ask before, it returns
-    /// when names are answered on them.
+    /// when names are answered on them, or cannot be.
     ///
     /// # Errors
     /// When it does not start: its own words.
-    pub fn ensure(&self, layout: &Layout, first: &[IpAddr]) -> Result<()> {
-        if alive(layout)?.is_none() {
-            let _deciding = lock(layout, "deciding")?;
-            if alive(layout)?.is_none() {
-                return self.start(layout);
-            }
+    pub fn ensure(&self, layout: &Layout, first: &[IpAddr]) -> Result<Present> {
+        if let Some(present) = look(layout)? {
+            return wait(layout, present, first);
         }
-        first
-            .iter()
-            .try_for_each(|gateway| client::wait_for(*gateway, DOMAIN))
+        let _deciding = lock(layout, "deciding")?;
+        if let Some(present) = look(layout)? {
+            return wait(layout, present, first);
+        }
+        self.start(layout)?;
+        // It may have ended again already.
+        Ok(look(layout)?.unwrap_or_default())
     }
 
     fn start(&self, layout: &Layout) -> Result<()> {
@@ -80,11 +86,77 @@ impl Starter {
     }
 }
 
+/// A responder that lives.
+#[derive(Clone, Debug, Default)]
+pub struct Present {
+    /// Its process id.
+    pub pid: u32,
+    /// Where it should listen and cannot.
+    pub deaf: Vec<Deaf>,
+}
+
+/// An address that cannot be listened on, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deaf {
+    /// A gateway of a network that is used.
+    pub address: IpAddr,
+    /// What the kernel says.
+    pub errno: Errno,
+}
+
+impl Deaf {
+    fn parse(line: &str) -> Option<Deaf> {
+        let (address, code) = line.split_once(' ')?;
+        Some(Deaf {
+            address: address.parse().ok()?,
+            errno: Errno::from_raw(code.parse().ok()?),
+        })
+    }
+}
+
+impl fmt::Display for Deaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Deaf { address, errno } = self;
+        if *errno != Errno::EADDRINUSE {
+            return write!(f, "names: port {PORT} of {address}: {errno}");
+        }
+        let holder = |proto| holder::of(proto, Some(*address), PORT);
+        // Most that have one have the other, and only one may be all that a plain user is shown.
+        let mut holders = [Proto::Udp, Proto::Tcp].into_iter().map(holder);
+        let named = holders.find(|who| who != holder::UNKNOWN);
+        let who = named.as_deref().unwrap_or(holder::UNKNOWN);
+        write!(
+            f,
+            "names: port {PORT} of {address} is held by {who} of the host"
+        )
+    }
+}
+
+/// Waits until names are answered on all of these, or it is known that they cannot be.
+fn wait(layout: &Layout, present: Present, first: &[IpAddr]) -> Result<Present> {
+    let mut now = present;
+    for gateway in first {
+        client::wait_for(*gateway, DOMAIN, || {
+            now = look(layout)?.unwrap_or_default();
+            Ok(now.deaf.iter().any(|deaf| deaf.address == *gateway))
+        })?;
+    }
+    Ok(now)
+}
+
 /// The process id of the living responder.
 ///
 /// # Errors
 /// When its lock cannot be looked at.
 pub fn alive(layout: &Layout) -> Result<Option<u32>> {
+    Ok(look(layout)?.map(|present| present.pid))
+}
+
+/// The living responder.
+///
+/// # Errors
+/// When its lock cannot be looked at.
+pub fn look(layout: &Layout) -> Result<Option<Present>> {
     let path = layout.dns().join("alive");
     let file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -94,8 +166,13 @@ pub fn alive(layout: &Layout) -> Result<Option<u32>> {
         return Ok(None);
     }
     let text = std::io::read_to_string(file).or_at("lock", &path)?;
+    let mut lines = text.lines();
     // It writes its number just after locking.
-    Ok(Some(text.trim().parse().unwrap_or(0)))
+    let pid = lines.next().and_then(|line| line.trim().parse().ok());
+    Ok(Some(Present {
+        pid: pid.unwrap_or(0),
+        deaf: lines.filter_map(Deaf::parse).collect(),
+    }))
 }
 
 /// Ends the living responder, such as one in a namespace that this directory is not about any more.
@@ -135,11 +212,27 @@ impl Responder {
         let catalog = Catalog::open(layout.clone())?;
         let resolv = Resolv::new(resolv::PATH.into(), Some(layout.resolver()));
         let server = Server::new(catalog, resolv)?;
-        Ok(Responder {
+        let responder = Responder {
             layout,
             alive,
             server,
-        })
+        };
+        responder.tell()?;
+        Ok(responder)
+    }
+
+    /// Writes down who it is and where it cannot listen.
+    fn tell(&self) -> Result<()> {
+        let mut text = format!("{}\n", std::process::id());
+        for Deaf { address, errno } in self.server.deaf() {
+            let _ = writeln!(text, "{address} {}", errno.raw()); // Into a string.
+        }
+        // In place: whoever looks meanwhile still sees who it is.
+        let path = self.layout.dns().join("alive");
+        let written = self.alive.write_all_at(text.as_bytes(), 0);
+        written
+            .and_then(|()| self.alive.set_len(text.len() as u64))
+            .or_at("lock", &path)
     }
 
     /// Serves until nobody needs it.
@@ -150,6 +243,10 @@ impl Responder {
         let path = self.layout.dns().join("alive");
         loop {
             self.server.run()?;
+            self.tell()?;
+            if self.server.is_used() {
+                continue;
+            }
             let _deciding = lock(&self.layout, "deciding")?;
             flock::unlock(&self.alive).or_at("lock", &path)?;
             self.server.refresh()?;
@@ -162,11 +259,11 @@ impl Responder {
 }
 
 fn become_alive(layout: &Layout) -> Result<File> {
-    let (path, mut file) = open(layout, "alive")?;
+    let (path, file) = open(layout, "alive")?;
     for _ in 0..LOCK_TRIES {
         if flock::try_lock(&file).or_at("lock", &path)? {
+            // Of the one before.
             file.set_len(0).or_at("lock", &path)?;
-            writeln!(file, "{}", std::process::id()).or_at("lock", &path)?;
             return Ok(file);
         }
         std::thread::sleep(LOCK_PAUSE);

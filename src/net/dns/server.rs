@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::ResponseCode;
 
 use super::catalog::Catalog;
+use super::life::Deaf;
 use super::message::{self, Request, Transport, Verdict};
 use super::resolv::{PORT, Resolv};
 use super::slots::{Slot, Slots};
@@ -44,8 +45,8 @@ pub struct Server {
     upstream: Upstream,
     resolv: Resolv,
     turn: usize,
-    /// Some address could not be listened on and is to be tried again.
-    incomplete: bool,
+    /// What could not be listened on and is to be tried again.
+    deaf: Vec<Deaf>,
     ticked: Instant,
     inbox: Inbox,
     outbox: Outbox,
@@ -79,7 +80,7 @@ impl Server {
             upstream: Upstream::new(mark::QUESTION),
             resolv,
             turn: 0,
-            incomplete: false,
+            deaf: Vec::new(),
             ticked: Instant::now(),
             inbox: Inbox::new(DATAGRAM_MAX),
             outbox: Outbox::default(),
@@ -89,14 +90,15 @@ impl Server {
         Ok(server)
     }
 
-    /// Serves until nobody uses a network with names.
+    /// Serves until nobody uses a network with names, or what cannot be listened on is something else.
     ///
     /// # Errors
     /// When the kernel does not let it wait.
     pub fn run(&mut self) -> Result<()> {
         let mut tokens = Vec::new();
-        while self.catalog.gateways().next().is_some() {
-            let busy = self.incomplete || self.streams.len() + self.upstream.len() > 0;
+        let before = self.deaf.clone();
+        while self.is_used() && self.deaf == before {
+            let busy = !self.deaf.is_empty() || self.streams.len() + self.upstream.len() > 0;
             let waited = self.epoll.wait(&mut tokens, busy.then_some(TICK));
             waited.or_at("wait for", "epoll".as_ref())?;
             for token in &tokens {
@@ -119,6 +121,11 @@ impl Server {
         self.catalog.reload()?;
         self.settle();
         Ok(())
+    }
+
+    /// Where it should listen and cannot.
+    pub fn deaf(&self) -> &[Deaf] {
+        &self.deaf
     }
 
     /// Whether anybody uses a network with names.
@@ -159,7 +166,7 @@ impl Server {
         for done in self.upstream.expire(&self.epoll, now) {
             self.finish(done);
         }
-        if self.incomplete {
+        if !self.deaf.is_empty() {
             self.settle();
         }
     }
@@ -185,17 +192,22 @@ impl Server {
             self.seats.remove(slot);
             self.streams.leave(slot);
         }
-        self.incomplete = false;
+        let before = std::mem::take(&mut self.deaf);
         for want in wanted {
             if self.seats.iter().any(|(_, seat)| is(seat, &want)) {
                 continue;
             }
             let (address, network) = want;
             if let Err(error) = self.listen(address, network) {
+                let deaf = Deaf {
+                    address,
+                    errno: error.into(),
+                };
                 // Said once, not at every try.
-                if !std::mem::replace(&mut self.incomplete, true) {
-                    log::warn!("listening on {address} port {PORT}: {error}");
+                if !before.contains(&deaf) {
+                    log::warn!("{deaf}");
                 }
+                self.deaf.push(deaf);
             }
         }
     }
