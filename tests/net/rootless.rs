@@ -5,11 +5,35 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::rig::{Host, on_host, text};
+use crate::support::userns;
 
 /// Nobody in particular.
 const USER: u32 = 65534;
+
+/// One for each subject.
+const INSIDE: &[&str] = &[
+    "bad_input::nothing_happens_but_a_line_and_a_code",
+    "crash::killed_a_hundred_times",
+    "crash::what_others_threw_away_comes_back",
+    "iptables::iptables_keep_networks_apart_and_others_rules",
+    "isolation::a_link_opens_one_port_for_one_container",
+    "isolation::networks_are_apart_unless_both_are_open",
+    "isolation::without_a_firewall_nothing_is_written",
+    "leases::sixty_four_at_once",
+    "leases::the_dead_make_room",
+    "life::both_families",
+    "life::many_in_one_transaction",
+    "life::networks_are_made_listed_and_removed",
+    "life::two_containers_and_the_way_out",
+    "names::a_command_finds_names",
+    "names::who_has_the_port_of_names_is_named",
+    "ports::ports_are_reached_by_iptables",
+    "ports::ports_are_reached_from_everywhere",
+    "ports::ranges_are_many_ports",
+];
 
 /// A user with a home and the program.
 pub struct User {
@@ -73,6 +97,25 @@ impl User {
         let words = words.map(|words| text(&words).replace('\0', " "));
         let dir = self.dir.to_string_lossy().into_owned();
         words.filter(|words| words.contains(&dir)).collect()
+    }
+
+    /// One of the tests of this program, by a copy that he can reach, as root of a user namespace of his.
+    fn tests_inside(&self, test: &Path, name: &str) {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--map-root-user", "--mount", "--"])
+            .arg(test)
+            .args(["--exact", name, "--nocapture"])
+            .uid(USER)
+            .gid(USER)
+            .current_dir(&self.dir)
+            .env("TMPDIR", self.dir.join("home"))
+            .env(userns::INSIDE, "1")
+            .env(userns::PROGRAM, self.dir.join("plynet"));
+        let ran = command.output().unwrap();
+        let said = text(&ran.stdout) + &text(&ran.stderr);
+        let passed = ran.status.success() && said.contains("1 passed");
+        assert!(passed && !said.contains("CANNOT RUN"), "{name}: {said}");
     }
 
     pub fn ok(&self, args: &[&str]) -> String {
@@ -176,5 +219,24 @@ fn the_demo_works_for_root_and_others() {
             "the README shows something else"
         );
         host.is_clean();
+    });
+}
+
+/// What root's tests show holds in a user namespace of a plain user's, too, in which he has one id.
+#[test]
+fn root_of_a_user_namespace() {
+    on_host("root_of_a_user_namespace", |host| {
+        let user = User::new(host);
+        let test = user.dir.join("test");
+        let own = std::env::current_exe().unwrap();
+        let copied = Command::new("cp").args([&own, &test]).status();
+        assert!(copied.unwrap().success());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(name) = INSIDE.get(next.fetch_add(1, Ordering::Relaxed)) {
+                user.tests_inside(&test, name);
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
     });
 }

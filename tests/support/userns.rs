@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Set in the process that is in the user namespace already.
-const INSIDE: &str = "PLYFS_TEST_INSIDE";
+pub const INSIDE: &str = "PLYFS_TEST_INSIDE";
 
 /// Where the program under test is, for a user who cannot reach where it was built.
-const PROGRAM: &str = "PLYFS_TEST_PROGRAM";
+pub const PROGRAM: &str = "PLYFS_TEST_PROGRAM";
 
 /// The program under test.
 pub fn program() -> PathBuf {
