@@ -269,7 +269,7 @@ impl Overlay {
     /// Asks one directory of a lower layer, if it is not known that it lacks the name.
     fn ask_lower(&self, lower: &Arc<LowerDir>, name: &Name, from: From) -> Result<Answer> {
         let names = &lower.names;
-        let marked = self.rules.oci && !names.lack(&[mark::OCI_PREFIX, name.as_bytes()]);
+        let marked = self.may_be_marked(name, |marker| names.lack(marker));
         if !marked && names.lack(&[name.as_bytes()]) {
             return Ok(Answer::absent());
         }
@@ -287,7 +287,7 @@ impl Overlay {
             return Ok(None);
         }
         let names = parent.upper_names();
-        let marked = self.rules.oci && !names.lack(&[mark::OCI_PREFIX, name.as_bytes()]);
+        let marked = self.may_be_marked(name, |marker| names.lack(marker));
         if !marked && names.lack(&[name.as_bytes()]) {
             return Ok(Some(Answer::absent()));
         }

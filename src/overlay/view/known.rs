@@ -47,11 +47,16 @@ impl Overlay {
         }
     }
 
+    /// May a directory have a `.wh.` file beside a name? `lacks`: it is known to lack a name of these pieces.
+    pub(super) fn may_be_marked(&self, name: &Name, lacks: impl Fn(&[&[u8]]) -> bool) -> bool {
+        self.rules.oci && !lacks(&[mark::OCI_PREFIX, name.as_bytes()])
+    }
+
     /// Is it known that the layers below have nothing of the name, and the upper no `.wh.` file beside it?
     pub(in crate::overlay) fn is_only_upper(&self, parent: &Node, name: &Name) -> bool {
         let mut lowers = parent.lower_dirs().iter();
-        let marker = [mark::OCI_PREFIX, name.as_bytes()];
-        (!self.rules.oci || parent.upper_names().lack(&marker))
+        let names = parent.upper_names();
+        !self.may_be_marked(name, |marker| names.lack(marker))
             && lowers.all(|lower| lower.names.lack(&[name.as_bytes()]))
     }
 }
