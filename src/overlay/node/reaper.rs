@@ -1,6 +1,11 @@
-//! A thread that ends forgotten nodes. Closing the fd of an unlinked file frees its blocks, which may
-//! take long, and nobody waits for the answer to a FORGET: so it does not happen on a request thread.
+//! The end of forgotten nodes. Who is told to forget one ends it at once, as that takes less than to wake somebody for
+//! it. A thread does the rest, which nobody waits for: closing the fd of what was unlinked frees its blocks, and the
+//! memory of many nodes is given back when no more are forgotten.
+//!
+//! To close fds of small files at once, or many of them together after a while, was tried: it saves wakeups, and unlink
+//! takes longer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,17 +24,28 @@ const MANY: usize = 1000;
 /// That is done when nothing has ended for so long.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The thread, once something has ended.
+/// Ends nodes. The thread starts when there is something for it to do.
 #[derive(Debug)]
 pub struct Reaper {
     table: Arc<NodeTable>,
+    /// Nodes that have ended since memory was given back.
+    ended: Arc<AtomicUsize>,
     started: OnceLock<Started>,
 }
 
 #[derive(Debug)]
 struct Started {
-    queue: Sender<Arc<Node>>,
+    queue: Sender<Task>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Task {
+    /// To end this node.
+    End(Arc<Node>),
+    /// That so many more have ended.
+    Many,
 }
 
 impl Reaper {
@@ -37,24 +53,34 @@ impl Reaper {
     pub fn new(table: &Arc<NodeTable>) -> Reaper {
         Reaper {
             table: table.clone(),
+            ended: Arc::default(),
             started: OnceLock::new(),
         }
     }
 
-    /// Ends a node soon. Without a thread (none to be had) that is at once.
+    /// Ends a node: now, or soon if it holds an fd. Without a thread (none to be had) it is always now.
     pub fn end(&self, node: Arc<Node>) {
-        let started = self.started.get_or_init(|| Started::new(&self.table));
-        if let Err(refused) = started.queue.try_send(node) {
+        match node.orphan_fd() {
+            Some(_) => self.tell(Task::End(node)),
+            None => drop(node),
+        }
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if ended.is_multiple_of(MANY) {
+            self.tell(Task::Many);
+        }
+    }
+
+    fn tell(&self, task: Task) {
+        let started = self.started.get_or_init(|| self.start());
+        if let Err(refused) = started.queue.try_send(task) {
             drop(refused.into_inner());
         }
     }
-}
 
-impl Started {
-    fn new(table: &Arc<NodeTable>) -> Started {
-        let (queue, nodes) = bounded::<Arc<Node>>(QUEUE);
-        let table = table.clone();
-        let run = move || reap(&nodes, &table);
+    fn start(&self) -> Started {
+        let (queue, tasks) = bounded(QUEUE);
+        let (table, ended) = (self.table.clone(), self.ended.clone());
+        let run = move || reap(&tasks, &table, &ended);
         let thread = std::thread::Builder::new().name("plyfs-reaper".into());
         let thread = thread.spawn(run);
         let thread = thread.map_err(|error| log::warn!("no thread to close files on: {error}"));
@@ -65,23 +91,25 @@ impl Started {
     }
 }
 
-fn reap(nodes: &Receiver<Arc<Node>>, table: &NodeTable) {
-    let mut ended = 0;
+fn reap(tasks: &Receiver<Task>, table: &NodeTable, ended: &AtomicUsize) {
+    // How many had ended when last looked at, once they are many. Otherwise nothing wakes an idle thread.
+    let mut many = None;
     loop {
-        // Nothing wakes an idle thread.
-        let node = match ended {
-            0..MANY => nodes.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            _ => nodes.recv_timeout(PAUSE),
+        let task = match many {
+            None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) => tasks.recv_timeout(PAUSE),
         };
-        match node {
-            Ok(node) => {
-                drop(node);
-                ended += 1;
-            }
+        match task {
+            Ok(Task::End(node)) => drop(node),
+            Ok(Task::Many) => many = Some(ended.load(Ordering::Relaxed)),
             Err(RecvTimeoutError::Timeout) => {
-                table.shrink();
-                process::trim_memory();
-                ended = 0;
+                let now = ended.load(Ordering::Relaxed);
+                if many.replace(now) == Some(now) {
+                    ended.store(0, Ordering::Relaxed);
+                    many = None;
+                    table.shrink();
+                    process::trim_memory();
+                }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
