@@ -23,7 +23,7 @@ use crate::sync::Mutex;
 use crate::sys::creds::Creds;
 use crate::sys::errno::Errno;
 
-/// Smaller upper files that are only read are cheaper in the page cache than with a backing file to register.
+/// Smaller upper files that are only read again are cheaper in the page cache than with a backing file to register.
 const WORTHWHILE_BYTES: u64 = 128 * 1024;
 /// Rank of the lock of a shard: held across the one ioctl that registers a file, or the reading of a small one and
 /// giving it to the kernel; no other lock is taken meanwhile.
@@ -53,8 +53,10 @@ struct State {
     backing: Option<Arc<BackingId>>,
     /// It is the lower file.
     lower: bool,
-    /// Something was written past the page cache since it was filled.
+    /// Something was written past the page cache since it was filled,
     stale: bool,
+    /// and the file was opened to be read since.
+    reread: bool,
 }
 
 type Shard = Mutex<HashMap<NodeId, State>, RANK>;
@@ -107,9 +109,13 @@ impl Passthrough {
         if state.backing.is_some() && state.lower && !opened.backing.lower {
             return Mode::Elsewhere;
         }
+        // To register a file takes less than the request that fills the page cache: who reads once, as most do what was
+        // just written, does without.
+        let first = !write && opened.is_first_of_upper();
+        let uncached = !write && if state.stale { !state.reread } else { first };
         let backing = match &state.backing {
             Some(backing) => Some(backing.clone()),
-            None if enabled && state.cached == 0 && self.is_worthwhile(opened, write) => {
+            None if enabled && state.cached == 0 && self.is_worthwhile(opened, write, uncached) => {
                 self.register(register)
             }
             None => None,
@@ -118,6 +124,7 @@ impl Passthrough {
             Some(backing) => {
                 state.passthrough += 1;
                 state.stale |= write;
+                state.reread = !write;
                 if state.backing.is_none() {
                     state.lower = opened.backing.lower;
                 }
@@ -135,14 +142,15 @@ impl Passthrough {
         }
     }
 
-    fn is_worthwhile(&self, opened: &Opened, write: bool) -> bool {
+    fn is_worthwhile(&self, opened: &Opened, write: bool, uncached: bool) -> bool {
         if opened.backing.lower {
             // All mounts of a layer share the cache of its file then, whatever its size.
             return self.lower && opened.stat.size > 0;
         }
         // Root's writes past us would take the set-id bits away that they may keep, see `register`.
         let plain = opened.stat.perm & SET_ID_BITS == 0;
-        plain && (write || opened.stat.size >= WORTHWHILE_BYTES)
+        let size = opened.stat.size;
+        plain && (write || uncached && size > 0 || size >= WORTHWHILE_BYTES)
     }
 
     fn register(

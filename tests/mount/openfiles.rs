@@ -116,6 +116,11 @@ fn t090_with_passthrough() {
 
 /// Any order of opens, reads, writes and closes of a few files, large enough for passthrough, by several descriptors.
 pub fn mixed_opens(options: &'static str, kernel: &'static str) {
+    mixed_opens_of(LARGE, options, kernel);
+}
+
+/// As above, of files of this size.
+fn mixed_opens_of(size: usize, options: &'static str, kernel: &'static str) {
     let names = ["low", "up", "small", "suid"];
     Scenario::new(
         "T133 T090",
@@ -124,11 +129,11 @@ pub fn mixed_opens(options: &'static str, kernel: &'static str) {
     .options(options, kernel)
     .layers(|l| {
         l.lower(1)
-            .file("low", vec![b'l'; LARGE])
+            .file("low", vec![b'l'; size])
             .file("small", "small")
-            .file("suid", vec![b's'; LARGE]);
+            .file("suid", vec![b's'; size]);
         l.lower(1).mode("suid", 0o4755);
-        l.upper().file("up", vec![b'u'; LARGE]);
+        l.upper().file("up", vec![b'u'; size]);
     })
     .steps(move |s| {
         let mut dice = Dice::new(90);
@@ -139,7 +144,7 @@ pub fn mixed_opens(options: &'static str, kernel: &'static str) {
         let mut slots: [Option<fs::File>; 6] = Default::default();
         for step in 0..600 {
             let (slot, name) = (dice.roll(slots.len()), names[dice.roll(names.len())]);
-            let offset = dice.roll(LARGE) as u64;
+            let offset = dice.roll(size) as u64;
             let said = match (dice.roll(7), slots[slot].take()) {
                 (0 | 1, _) | (_, None) => {
                     let flags = ["r", "r", "r", "rw", "rw", "rw,append", "r,sync", "rw,trunc"]
@@ -188,6 +193,16 @@ pub fn mixed_opens(options: &'static str, kernel: &'static str) {
 #[test]
 fn t133_any_order_of_opens() {
     mixed_opens("", super::support::mount::KERNEL_DEFAULTS);
+}
+
+/// The kernel reads these by itself once after they were written, then from its cache.
+#[test]
+fn t133_any_order_of_opens_of_small_files() {
+    mixed_opens_of(
+        5000,
+        "passthrough=on",
+        super::support::mount::KERNEL_DEFAULTS,
+    );
 }
 
 #[test]

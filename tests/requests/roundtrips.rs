@@ -87,6 +87,34 @@ const ROWS: &[Row] = &[
         "GETATTR GETATTR",
     ),
     row(
+        "read of what was written, first",
+        |m| read(m, "d/new"),
+        "OPEN (RELEASE)",
+    ),
+    row(
+        "read, second",
+        |m| read(m, "d/new"),
+        "OPEN GETATTR READ (RELEASE)",
+    ),
+    row(
+        "read, third",
+        |m| read(m, "d/new"),
+        "OPEN GETATTR (RELEASE)",
+    ),
+    row("read, again", |m| read(m, "d/new"), "OPEN (RELEASE)"),
+    row(
+        "read of an upper file, first",
+        |m| read(m, "u/f"),
+        "LOOKUP LOOKUP OPEN (RELEASE)",
+    ),
+    row(
+        "read, second",
+        |m| read(m, "u/f"),
+        "OPEN GETATTR READ (RELEASE)",
+    ),
+    row("read, third", |m| read(m, "u/f"), "OPEN GETATTR (RELEASE)"),
+    row("read, again", |m| read(m, "u/f"), "OPEN (RELEASE)"),
+    row(
         "append to an upper file",
         |m| append(m, "d/new"),
         "OPEN GETXATTR (RELEASE)",
@@ -223,6 +251,7 @@ fn check(rows: &'static [Row], options: &'static str) {
             }
             lower.symlink("d/s", "f");
         }
+        layers.upper().file("u/f", "content");
         layers.settle();
         let mounted = Mounted::new(Server::Plyfs, &layers, options).expect("mount");
         let requests = Requests::of(mounted.path()).expect("tracefs with the events of FUSE");

@@ -49,6 +49,11 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Is this the first time that somebody asks this of the node, and its file one of the upper layer?
+    pub fn is_first_of_upper(&self) -> bool {
+        !self.backing.lower && self.node.hand_over()
+    }
+
     /// All data of a lower file of at most `max` bytes, the first time that somebody asks, to fill a cache with before
     /// it is read. Takes no lock, and gives nothing once the file is copied up.
     ///

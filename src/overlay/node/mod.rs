@@ -110,7 +110,7 @@ struct Flags(AtomicU8);
 impl Flags {
     /// Its key is its id as a number: as of nearly all nodes, of whom the table keeps no key then.
     const KEY_IS_ID: u8 = 1;
-    /// Monotonic: all data of the lower file was handed to whoever caches it.
+    /// Monotonic: the file was opened by whoever caches its data, which was handed to him if it is a lower file's.
     const HANDED_OVER: u8 = 2;
 
     fn has(&self, flag: u8) -> bool {
@@ -329,7 +329,7 @@ impl Node {
         self.rare().impure.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that all data was handed over. False when it was before.
+    /// Notes that the file was opened, or its data handed over. False when it was before.
     pub(super) fn hand_over(&self) -> bool {
         !self.flags.set(Flags::HANDED_OVER)
     }
