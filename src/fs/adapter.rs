@@ -24,11 +24,11 @@ use super::reply::{empty, run, written, xattr};
 use super::server::{BUFFER, Server, UNOPENED, file, file_with, node};
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
+use crate::overlay::change::long::Takes;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::handle::room;
 use crate::overlay::view::io::Seek;
-use crate::sys::at::OpenMode;
 use crate::sys::errno::Errno;
 use crate::sys::xattr::XattrMode;
 
@@ -83,13 +83,21 @@ impl Adapter {
         self.fs.notify.clone()
     }
 
+    /// How many threads will read requests.
+    pub fn set_readers(&mut self, readers: usize) {
+        self.pool.set_readers(readers);
+    }
+
     /// Answers a request: here, or on a worker if that may take long.
-    fn answer(&self, long: bool, job: impl FnOnce(&Server) + Send + 'static) {
-        if long {
-            let fs = self.fs.clone();
-            self.pool.run(move || job(&fs));
-        } else {
-            job(&self.fs);
+    fn answer(&self, takes: Takes, job: impl FnOnce(&Server) + Send + 'static) {
+        if takes == Takes::NoTime {
+            return job(&self.fs);
+        }
+        let fs = self.fs.clone();
+        let job = move || job(&fs);
+        match takes {
+            Takes::Long => self.pool.run(job),
+            _ => self.pool.run_moment(job),
         }
     }
 }
@@ -166,12 +174,8 @@ impl Filesystem for Adapter {
         };
         // With `noopen` the kernel names no file, though one may be open.
         let fh = fh.or(self.wishes.noopen.then_some(UNOPENED));
-        let overlay = &self.fs.overlay;
-        let long = match size {
-            Some(size) => size > 0 && overlay.copies_data(node(ino)),
-            None => overlay.copies_data_for_attributes(node(ino)),
-        };
-        self.answer(long, move |fs| {
+        let takes = self.fs.overlay.setattr_takes(node(ino), size);
+        self.answer(takes, move |fs| {
             let set = || {
                 // Of what is cached under another id the kernel must know.
                 if size.is_some() {
@@ -233,10 +237,9 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let overlay = &self.fs.overlay;
-        let long = overlay.has_index() && overlay.copies_data_for_name(node(parent), name);
+        let takes = self.fs.overlay.unlink_takes(node(parent), name);
         let name = name.to_os_string();
-        self.answer(long, move |fs| {
+        self.answer(takes, move |fs| {
             empty(run(|| fs.overlay.unlink(node(parent), &name)), reply);
         });
     }
@@ -280,11 +283,9 @@ impl Filesystem for Adapter {
         };
         let (from, to) = (node(parent), node(newparent));
         let overlay = &self.fs.overlay;
-        let long = how == Rename::Exchange
-            || overlay.copies_data_for_name(from, name)
-            || overlay.has_index() && overlay.copies_data_for_name(to, newname);
+        let takes = overlay.rename_takes((from, name), (to, newname), how);
         let (name, newname) = (name.to_os_string(), newname.to_os_string());
-        self.answer(long, move |fs| {
+        self.answer(takes, move |fs| {
             let renamed = run(|| fs.overlay.rename(from, &name, to, &newname, how));
             empty(renamed, reply);
         });
@@ -298,9 +299,9 @@ impl Filesystem for Adapter {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        let long = self.fs.overlay.copies_data(node(ino));
+        let takes = self.fs.overlay.change_takes(node(ino));
         let newname = newname.to_os_string();
-        self.answer(long, move |fs| {
+        self.answer(takes, move |fs| {
             let linked = run(|| fs.overlay.link(node(ino), node(newparent), &newname));
             fs.entry(linked, reply);
         });
@@ -311,9 +312,9 @@ impl Filesystem for Adapter {
             // The kernel goes on without asking again.
             return reply.error(fuser::Errno::ENOSYS);
         }
-        let (mode, kill) = (OpenMode::from_raw(flags.0), kills_set_id(req));
-        let long = mode.write && !mode.truncate && self.fs.overlay.copies_data(node(ino));
-        self.answer(long, move |fs| fs.open(ino, flags, kill, reply));
+        let kill = kills_set_id(req);
+        let takes = self.fs.overlay.open_takes(node(ino), flags.0);
+        self.answer(takes, move |fs| fs.open(ino, flags, kill, reply));
     }
 
     fn create(
@@ -368,11 +369,12 @@ impl Filesystem for Adapter {
             let result = run(|| fs.overlay.write(to, data, offset, kill));
             written(fs.tried(ino, kill, result), reply);
         };
-        if fh == UNOPENED && self.fs.overlay.copies_data(node(ino)) {
-            let data = data.to_vec();
-            self.answer(true, move |fs| write(fs, &data, reply));
-        } else {
-            write(&self.fs, data, reply);
+        match self.fs.overlay.write_takes(to) {
+            Takes::NoTime => write(&self.fs, data, reply),
+            takes => {
+                let data = data.to_vec();
+                self.answer(takes, move |fs| write(fs, &data, reply));
+            }
         }
     }
 
@@ -414,7 +416,7 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.answer(self.fs.overlay.syncs(), move |fs| {
+        self.answer(self.fs.overlay.sync_takes(), move |fs| {
             empty(run(|| fs.overlay.fsync(file(ino, fh), datasync)), reply);
         });
     }
@@ -455,7 +457,7 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.answer(self.fs.overlay.syncs(), move |fs| {
+        self.answer(self.fs.overlay.sync_takes(), move |fs| {
             empty(run(|| fs.overlay.fsyncdir(node(ino), datasync)), reply);
         });
     }
@@ -495,8 +497,8 @@ impl Filesystem for Adapter {
         let limited = name == ACCESS_ACL && req.uid() != 0;
         let member = limited.then(|| Member::of(req));
         let (name, value) = (name.to_os_string(), value.to_vec());
-        let long = self.fs.overlay.copies_data_for_attributes(node(ino));
-        self.answer(long, move |fs| {
+        let takes = self.fs.overlay.attributes_take(node(ino));
+        self.answer(takes, move |fs| {
             let set = || {
                 fs.overlay.setxattr(node(ino), &name, &value, mode)?;
                 match member {
@@ -528,9 +530,9 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let long = self.fs.overlay.copies_data_for_attributes(node(ino));
+        let takes = self.fs.overlay.attributes_take(node(ino));
         let name = name.to_os_string();
-        self.answer(long, move |fs| {
+        self.answer(takes, move |fs| {
             empty(run(|| fs.overlay.removexattr(node(ino), &name)), reply);
         });
     }
@@ -555,10 +557,12 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         let node = node(ino);
-        let long = matches!(cmd, FS_IOC_SETFLAGS | FS_IOC_FSSETXATTR)
-            && self.fs.overlay.copies_data_for_attributes(node);
+        let takes = match cmd {
+            FS_IOC_SETFLAGS | FS_IOC_FSSETXATTR => self.fs.overlay.attributes_take(node),
+            _ => Takes::NoTime,
+        };
         let data = in_data.to_vec();
-        self.answer(long, move |fs| {
+        self.answer(takes, move |fs| {
             let result = run(|| match cmd {
                 FS_IOC_GETFLAGS => Ok(fs.overlay.inode_flags(node)?.to_ne_bytes().to_vec()),
                 FS_IOC_FSGETXATTR => Ok(fs.overlay.fsxattr(node)?.to_vec()),
@@ -604,9 +608,9 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (mode, range, kill) = (mode.cast_unsigned(), (offset, length), kills_set_id(req));
-        let long = fh == UNOPENED && self.fs.overlay.copies_data(node(ino));
-        self.answer(long, move |fs| {
-            let result = run(|| fs.overlay.fallocate(file(ino, fh), mode, range, kill));
+        let file = file(ino, fh);
+        self.answer(self.fs.overlay.write_takes(file), move |fs| {
+            let result = run(|| fs.overlay.fallocate(file, mode, range, kill));
             empty(fs.tried(ino, kill, result), reply);
         });
     }
@@ -654,7 +658,7 @@ impl Filesystem for Adapter {
         );
         let kill = kills_set_id(req);
         // It may be much, and much that is on disk.
-        self.answer(true, move |fs| {
+        self.answer(Takes::Long, move |fs| {
             let result = run(|| fs.overlay.copy_file_range(from, to, len, kill));
             written(fs.tried(ino_out, kill, result), reply);
         });

@@ -1,4 +1,4 @@
-//! Workers for requests that may take long: a reader of the device who copied a gigabyte up, or waited for a disk,
+//! Workers for requests that may take long: readers of the device who all copied gigabytes up, or waited for a disk,
 //! would keep everybody else waiting.
 //!
 //! The reply moves with the request, so order is kept where it means something: who waits for an answer has not sent
@@ -29,6 +29,8 @@ pub struct Pool {
     /// Jobs that wait or are worked on.
     unfinished: Arc<AtomicUsize>,
     workers: Mutex<Vec<JoinHandle<()>>, RANK>,
+    /// Readers that may wait for a disk at the same time: all but one.
+    may_wait: AtomicUsize,
 }
 
 impl Default for Pool {
@@ -39,6 +41,7 @@ impl Default for Pool {
             jobs,
             unfinished: Arc::default(),
             workers: Mutex::default(),
+            may_wait: AtomicUsize::new(0),
         }
     }
 }
@@ -50,6 +53,24 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
+    /// How many read requests.
+    pub fn set_readers(&mut self, readers: usize) {
+        *self.may_wait.get_mut() = readers.saturating_sub(1);
+    }
+
+    /// Runs a job that takes a moment: here, which is over sooner than a worker would wake up, as long as another
+    /// reader is left for everybody else.
+    pub fn run_moment(&self, job: impl FnOnce() + Send + 'static) {
+        let (take, ordering) = (|left: usize| left.checked_sub(1), Ordering::SeqCst);
+        match self.may_wait.fetch_update(ordering, ordering, take) {
+            Ok(_) => {
+                job();
+                self.may_wait.fetch_add(1, ordering);
+            }
+            Err(_) => self.run(job),
+        }
+    }
+
     /// Runs `job` soon on a worker, or here and now where too many wait. A job does not panic.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         let unfinished = self.unfinished.clone();
@@ -105,6 +126,9 @@ impl Drop for Pool {
 mod tests {
     use std::sync::Barrier;
     use std::sync::mpsc::channel;
+    use std::thread::ThreadId;
+
+    use crossbeam::channel::unbounded;
 
     use super::*;
 
@@ -121,6 +145,32 @@ mod tests {
         pool.drain();
         assert_eq!(done.load(Ordering::SeqCst), 500);
         assert_eq!(pool.unfinished.load(Ordering::SeqCst), 0);
+    }
+
+    /// Takes a moment, and within it another, and so on, until somebody else does it: on which threads?
+    fn moments(pool: &'static Pool, reader: ThreadId, ran: Sender<ThreadId>) {
+        pool.run_moment(move || {
+            let here = std::thread::current().id();
+            ran.send(here).unwrap();
+            if here == reader {
+                moments(pool, reader, ran);
+            }
+        });
+    }
+
+    #[test]
+    fn one_reader_is_left_for_everybody_else() {
+        for readers in [0, 1, 2, 4] {
+            let pool = Box::leak(Box::<Pool>::default());
+            pool.set_readers(readers);
+            for _ in 0..3 {
+                let (tell, told) = unbounded();
+                let reader = std::thread::current().id();
+                moments(pool, reader, tell);
+                let by_reader = told.iter().filter(|id| *id == reader).count();
+                assert_eq!(by_reader, readers.saturating_sub(1), "{readers} readers");
+            }
+        }
     }
 
     #[test]

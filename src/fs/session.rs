@@ -101,7 +101,8 @@ impl Mounted {
     ///
     /// # Errors
     /// When the kernel and the filesystem do not agree; the mount is gone then.
-    pub fn serve(self, filesystem: Adapter) -> Result<Session<Adapter>, SessionError> {
+    pub fn serve(self, mut filesystem: Adapter) -> Result<Session<Adapter>, SessionError> {
+        filesystem.set_readers(self.threads);
         let notify = filesystem.notify();
         let mut config = fuser::Config::default();
         config.n_threads = Some(self.threads);

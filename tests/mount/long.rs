@@ -23,7 +23,9 @@ use super::support::words::residue;
 
 /// More than there are readers, and fewer than may wait.
 const STUCK: usize = 12;
-const SIZE: usize = 300_000;
+const SIZE: usize = 1_500_000;
+/// Of a file that who reads the request may copy up himself.
+const SMALL: usize = 3000;
 /// What answers does so at once; what hangs is found out.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,6 +45,9 @@ impl Stage {
         let source = Layers::new(&scratch.path().join("below"), 1, false);
         for n in 0..STUCK {
             source.lower(1).file(&format!("big{n}"), vec![b'b'; SIZE]);
+            source
+                .lower(1)
+                .file(&format!("small{n}"), vec![b's'; SMALL]);
         }
         source.settle();
         let below = Mounted::new(Server::Plyfs, &source, "passthrough=off,noopen=off").unwrap();
@@ -51,7 +56,7 @@ impl Stage {
         layers.upper().file("up/f", "upper");
         let above = Mounted::new(Server::Plyfs, &layers, options).unwrap();
         // What the layers have is known from here on, but for data.
-        let names = (0..STUCK).map(|n| format!("big{n}"));
+        let names = (0..STUCK).flat_map(|n| [format!("big{n}"), format!("small{n}")]);
         let known = names.chain(["up/f".into()]).map(|name| {
             let path = layers.merged.join(name);
             fs::metadata(&path).unwrap();
@@ -88,10 +93,10 @@ fn at_once(what: &str, action: impl FnOnce() + Send + 'static) {
 }
 
 /// Threads that change each a lower file, and how many are done.
-fn start(root: &Path, change: fn(&Path)) -> (Vec<JoinHandle<()>>, Arc<AtomicUsize>) {
+fn start(root: &Path, size: &str, change: fn(&Path)) -> (Vec<JoinHandle<()>>, Arc<AtomicUsize>) {
     let done = Arc::new(AtomicUsize::new(0));
     let threads = (0..STUCK).map(|n| {
-        let path = root.join(format!("big{n}"));
+        let path = root.join(format!("{size}{n}"));
         let done = done.clone();
         std::thread::spawn(move || {
             change(&path);
@@ -118,7 +123,13 @@ fn link(path: &Path) {
     fs::hard_link(path, path.with_extension("moved")).unwrap();
 }
 
-fn others_go_on(options: &'static str, change: fn(&Path), whole: fn(&Path) -> bool) {
+/// `size`: "big" or "small".
+fn others_go_on(
+    options: &'static str,
+    size: &'static str,
+    change: fn(&Path),
+    whole: fn(&Path) -> bool,
+) {
     if let Some(why) = env::mounted_tests_impossible() {
         return env::cannot_run("long requests", &why);
     }
@@ -126,7 +137,7 @@ fn others_go_on(options: &'static str, change: fn(&Path), whole: fn(&Path) -> bo
         let stage = Stage::set(options);
         let root = stage.layers.merged.clone();
         stage.signal(Signal::STOP);
-        let (threads, done) = start(&root, change);
+        let (threads, done) = start(&root, size, change);
         wait_until(|| waiting_below(&stage) > 0);
         let at = root.clone();
         at_once("work on other files", move || {
@@ -145,7 +156,7 @@ fn others_go_on(options: &'static str, change: fn(&Path), whole: fn(&Path) -> bo
             thread.join().unwrap();
         }
         for n in 0..STUCK {
-            assert!(whole(&root.join(format!("big{n}"))), "big{n}");
+            assert!(whole(&root.join(format!("{size}{n}"))), "{size}{n}");
         }
         assert!(residue(&stage.layers.work).unwrap().is_empty());
         drop(stage.known);
@@ -171,31 +182,43 @@ fn is_longer(path: &Path) -> bool {
     fs::read(path).is_ok_and(|data| data.len() == SIZE + 4 && data.ends_with(b"bmore"))
 }
 
+fn is_longer_small(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|data| data.len() == SMALL + 4 && data.ends_with(b"smore"))
+}
+
 fn has_moved(path: &Path) -> bool {
     fs::read(path.with_extension("moved")).is_ok_and(|data| data == [b'b'; SIZE])
 }
 
 #[test]
 fn opening_for_writing() {
-    others_go_on("noopen=off", append, is_longer);
+    others_go_on("noopen=off", "big", append, is_longer);
+}
+
+/// One of these is copied up by who read the request: not by all who read, and by nobody where only one does.
+#[test]
+fn opening_small_files_for_writing() {
+    for options in ["noopen=off", "noopen=off,threads=1", "noopen=off,threads=3"] {
+        others_go_on(options, "small", append, is_longer_small);
+    }
 }
 
 #[test]
 fn changing_attributes() {
     let whole = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o600;
     for options in ["", "noopen=on"] {
-        others_go_on(options, chmod, whole);
+        others_go_on(options, "big", chmod, whole);
     }
 }
 
 #[test]
 fn renaming() {
-    others_go_on("", rename, has_moved);
+    others_go_on("", "big", rename, has_moved);
 }
 
 #[test]
 fn linking() {
-    others_go_on("", link, has_moved);
+    others_go_on("", "big", link, has_moved);
 }
 
 /// A connection that ends while files are copied up: the daemon finishes them, and leaves nothing in the work

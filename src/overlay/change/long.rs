@@ -1,36 +1,105 @@
-//! Which requests may take long: those that copy data up, or wait for a disk. Asked beforehand, and only a hint: who
-//! answers requests gives these to others.
+//! How long a request may take that copies data up, or waits for a disk. Asked beforehand, and only a hint: who answers
+//! requests gives the long ones to others.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use super::rename::Rename;
 use crate::overlay::Overlay;
+use crate::overlay::node::handle::OpenFile;
 use crate::overlay::node::{Node, NodeId};
 use crate::overlay::options::SyncMode;
+use crate::sys::at::OpenMode;
 use crate::sys::name::Name;
 use crate::sys::stat::FileType;
 
-/// So much is copied in no time, if nobody waits for the disk.
+/// So much is copied in no time, and written to a disk in a moment.
 const SMALL_BYTES: u64 = 1 << 20;
 
+/// How long a request may take, beside what all take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Takes {
+    /// No longer than others.
+    NoTime,
+    /// A disk writes little meanwhile.
+    AMoment,
+    /// Who knows how long.
+    Long,
+}
+
 impl Overlay {
-    /// Does a change of this file's data copy data up first?
-    pub fn copies_data(&self, id: NodeId) -> bool {
-        self.table.get(id).is_ok_and(|node| self.has_to_copy(&node))
+    /// A change of this file's data.
+    pub fn change_takes(&self, id: NodeId) -> Takes {
+        let node = self.table.get(id);
+        node.map_or(Takes::NoTime, |node| self.copy_takes(&node))
     }
 
-    /// Does a change of this file's attributes?
-    pub fn copies_data_for_attributes(&self, id: NodeId) -> bool {
-        !self.metacopy && self.copies_data(id)
+    /// A change of an open file's data. One that was opened was copied up then.
+    pub fn write_takes(&self, file: OpenFile) -> Takes {
+        match file {
+            OpenFile::Node(id, _) => self.change_takes(id),
+            OpenFile::Handle(_) => Takes::NoTime,
+        }
     }
 
-    /// Does the loss or a change of this name?
-    pub fn copies_data_for_name(&self, parent: NodeId, name: &OsStr) -> bool {
+    /// An open with these flags of open(2).
+    pub fn open_takes(&self, id: NodeId, flags: i32) -> Takes {
+        let mode = OpenMode::from_raw(flags);
+        match mode.write && !mode.truncate {
+            true => self.change_takes(id),
+            false => Takes::NoTime,
+        }
+    }
+
+    /// A change of attributes.
+    pub fn attributes_take(&self, id: NodeId) -> Takes {
+        match self.metacopy {
+            true => Takes::NoTime,
+            false => self.change_takes(id),
+        }
+    }
+
+    /// A change of attributes, or of the size to this one.
+    pub fn setattr_takes(&self, id: NodeId, size: Option<u64>) -> Takes {
+        match size {
+            Some(0) => Takes::NoTime,
+            Some(_) => self.change_takes(id),
+            None => self.attributes_take(id),
+        }
+    }
+
+    /// The loss of a name.
+    pub fn unlink_takes(&self, parent: NodeId, name: &OsStr) -> Takes {
+        match self.index {
+            // A file may be copied up before that.
+            Some(_) => self.name_takes(parent, name),
+            None => Takes::NoTime,
+        }
+    }
+
+    /// A rename.
+    pub fn rename_takes(
+        &self,
+        (from, name): (NodeId, &OsStr),
+        (to, new_name): (NodeId, &OsStr),
+        how: Rename,
+    ) -> Takes {
+        match how {
+            Rename::Exchange => Takes::Long,
+            _ => {
+                let lost = self.unlink_takes(to, new_name);
+                self.name_takes(from, name).max(lost)
+            }
+        }
+    }
+
+    /// A change of a name.
+    fn name_takes(&self, parent: NodeId, name: &OsStr) -> Takes {
         let (Ok(parent), Ok(name)) = (self.table.get(parent), Name::from_os(name)) else {
-            return false;
+            return Takes::NoTime;
         };
         if self.work.is_none() || !parent.has_lower() {
-            return false;
+            return Takes::NoTime;
         }
         let found = {
             let _dir = parent.dir().read();
@@ -39,24 +108,30 @@ impl Overlay {
         // Where directories move by copying them, that takes as long as there is data in them.
         let flattens =
             |node: &Node| node.is_dir() && node.has_lower() && self.rename_copy_limit.is_some();
-        matches!(found, Ok(Some((node, _))) if flattens(&node) || self.has_to_copy(&node))
+        match found {
+            Ok(Some((node, _))) if flattens(&node) => Takes::Long,
+            Ok(Some((node, _))) => self.copy_takes(&node),
+            _ => Takes::NoTime,
+        }
     }
 
-    /// Does a sync wait for the disk?
-    pub fn syncs(&self) -> bool {
-        self.sync != SyncMode::Volatile
+    /// A sync.
+    pub fn sync_takes(&self) -> Takes {
+        match self.sync {
+            SyncMode::Volatile => Takes::NoTime,
+            _ => Takes::Long,
+        }
     }
 
-    /// Is there an index? Then a file may be copied up before it loses a name.
-    pub fn has_index(&self) -> bool {
-        self.index.is_some()
-    }
-
-    fn has_to_copy(&self, node: &Arc<Node>) -> bool {
+    fn copy_takes(&self, node: &Arc<Node>) -> Takes {
         if node.kind != FileType::File || node.has_upper_data() || self.work.is_none() {
-            return false;
+            return Takes::NoTime;
         }
         let data = || self.lower_data(node)?.0.at().stat();
-        self.syncs() || data().is_ok_and(|stat| stat.size > SMALL_BYTES)
+        match (data().map(|stat| stat.size), self.sync) {
+            (Ok(..=SMALL_BYTES), SyncMode::Volatile) => Takes::NoTime,
+            (Ok(..=SMALL_BYTES), _) => Takes::AMoment,
+            _ => Takes::Long,
+        }
     }
 }
