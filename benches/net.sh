@@ -150,13 +150,13 @@ turns() {
     done | awk '{ for (i = 1; i <= 4; i++) sum[i] += $i } END { for (i = 1; i <= 4; i++) printf "%.2f ", sum[i] / NR }'
 }
 
-# A network with names and GROWTH containers, and as many bare links on a bridge of their own; $grown are the figures of
+# A network with names and GROWTH containers, and as many bare links on a bridge of their own, of the same kind; $grown are the figures of
 # the first and last tenth of both, taken in turns.
 grow() {
     [ -z "${grown:-}" ] || return 0
     local tenth=$((growth / 10)) first last
     ply network create bench --subnet 10.90.0.0/16 >/dev/null
-    ip link add bare0 up type bridge
+    ip link add bare0 up type bridge mcast_snooping 0
     namespaces $((growth + 1))
     for i in $(seq "$growth"); do
         ip netns add "b$i"

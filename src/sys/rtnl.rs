@@ -26,6 +26,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -151,7 +152,9 @@ impl Changes {
         Changes::default()
     }
 
-    /// Makes a bridge, switched off.
+    /// Makes a bridge, switched off. It does not learn which port wants which multicast: without somebody who asks for
+    /// that all of it goes to all ports anyhow, and for each port that comes or goes the kernel would go through the
+    /// timers of all others.
     pub fn bridge(&mut self, name: &str, address: [u8; 6], group: u32, mtu: Option<u32>) {
         let m = self.0.begin(RTM_NEWLINK, NEW, &link_header(0, 0, 0));
         m.put_str(IFLA_IFNAME, name)
@@ -161,7 +164,10 @@ impl Changes {
             m.put_u32(IFLA_MTU, mtu);
         }
         m.nest(IFLA_LINKINFO, |m| {
-            m.put_str(IFLA_INFO_KIND, "bridge");
+            m.put_str(IFLA_INFO_KIND, "bridge")
+                .nest(IFLA_INFO_DATA, |m| {
+                    m.put(IFLA_BR_MCAST_SNOOPING, &[0]);
+                });
         });
     }
 
