@@ -150,8 +150,8 @@ turns() {
     done | awk '{ for (i = 1; i <= 4; i++) sum[i] += $i } END { for (i = 1; i <= 4; i++) printf "%.2f ", sum[i] / NR }'
 }
 
-# A network with names and GROWTH containers, and as many bare links on a bridge of their own, of the same kind; $grown are the figures of
-# the first and last tenth of both, taken in turns.
+# A network with names and GROWTH containers, and as many bare links on a bridge of their own, of the same kind; $grown
+# are the figures of the first and last tenth of both, taken in turns.
 grow() {
     [ -z "${grown:-}" ] || return 0
     local tenth=$((growth / 10)) first last

@@ -11,8 +11,8 @@ use super::error::{Error, Kind, Result};
 use super::firewall::{Filter, Wanted};
 use super::network::{Firewall, Network};
 use crate::sys::errno::Errno;
-use crate::sys::netns::set_sysctl;
 use crate::sys::rtnl::{Changes, Link, Rtnl};
+use crate::sys::sysctl::Sysctls;
 
 /// The group of all our links, which tells them from others: `ply` in ASCII.
 pub const LINK_GROUP: u32 = 0x70_6c79;
@@ -100,8 +100,9 @@ fn switch_on(network: &Network) -> Result<()> {
         // Nobody else has the addresses of our own bridge; until that is asked for, it finds no neighbour.
         names.push((format!("net/ipv6/conf/{bridge}/accept_dad"), "0"));
     }
+    let sysctls = Sysctls::usual().map_err(|errno| Error::kernel("/proc", errno))?;
     for (name, value) in names {
-        set_sysctl(&name, value).map_err(|errno| {
+        sysctls.set(&name, value).map_err(|errno| {
             let kind = if errno == Errno::ENOENT {
                 Kind::Unsupported
             } else {

@@ -6,8 +6,9 @@ use super::error::{Error, Result};
 use super::intent::Attachment;
 use super::network::{Network, NetworkRoute};
 use crate::sys::errno::Errno;
-use crate::sys::netns::{Netns, set_sysctl, write_sysctl};
+use crate::sys::netns::Netns;
 use crate::sys::rtnl::{Changes, Route, RouteKind, Rtnl, Veth};
+use crate::sys::sysctl::Sysctls;
 
 /// The loopback's number, in every namespace.
 const LOOPBACK: u32 = 1;
@@ -102,10 +103,11 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
         .ok_or_else(|| failed(Errno::ENODEV))?;
     let mut changes = Changes::new();
     changes.up(LOOPBACK);
+    let sysctls = Sysctls::fresh().map_err(failed)?;
     if attachment.addresses.iter().all(|a| a.ip.is_ipv4()) && !attachment.addresses.is_empty() {
         // A link-local address is announced to everybody on the bridge, so each container would cost more than the one
         // before it. A kernel without IPv6 has no such switch. Without any address, the container sees to it itself.
-        let _ = write_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
+        let _ = sysctls.write(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
     }
     for address in &attachment.addresses {
         if address.ip.is_ipv6() {
@@ -117,7 +119,7 @@ fn inside(network: &Network, attachment: &Attachment) -> Result<()> {
                 ("disable_ipv6", "0"),
             ] {
                 // Without it, all works, if later; an address that cannot be given is an error below.
-                let _ = set_sysctl(&format!("net/ipv6/conf/{interface}/{name}"), value);
+                let _ = sysctls.set(&format!("net/ipv6/conf/{interface}/{name}"), value);
             }
         }
         changes.address(link, address.ip, address.prefix);

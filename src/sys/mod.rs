@@ -37,5 +37,6 @@ pub mod rtnl;
 pub mod serving;
 pub mod sockets;
 pub mod stat;
+pub mod sysctl;
 pub mod tree;
 pub mod xattr;

@@ -3,8 +3,6 @@
 //! Invariant: a thread that goes into another namespace for a piece of work is back before anybody can notice, or the
 //! work fails loudly ([`Netns::within`]).
 
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -150,32 +148,6 @@ pub fn unbind(path: &Path) -> Result<()> {
 pub fn keep_mounts_private() -> Result<()> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     Ok(rustix::mount::mount_change(c"/", private)?)
-}
-
-/// Writes a sysctl of this thread's network namespace, such as `net/ipv4/ip_forward`, unless it has that value; says
-/// what it was.
-///
-/// # Errors
-/// As open(2), write(2) say: ENOENT where the kernel does not know it, EROFS in containers.
-pub fn set_sysctl(name: &str, value: &str) -> Result<String> {
-    let before = std::fs::read_to_string(sysctl(name))?.trim().to_string();
-    if before != value {
-        write_sysctl(name, value)?;
-    }
-    Ok(before)
-}
-
-/// Writes a sysctl of this thread's network namespace, whatever it is: for one that nearly always is something else.
-///
-/// # Errors
-/// As [`set_sysctl`].
-pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
-    let mut file = File::options().write(true).open(sysctl(name))?;
-    Ok(file.write_all(value.as_bytes())?)
-}
-
-fn sysctl(name: &str) -> String {
-    format!("/proc/sys/{name}")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustix::net::{
 };
 
 use super::errno::{Errno, Result};
-use super::netns::set_sysctl;
+use super::sysctl::Sysctls;
 
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
@@ -18,10 +18,12 @@ const ECHO_REPLY: u8 = 0;
 /// Lets the group of this process ping in this thread's network namespace.
 ///
 /// # Errors
-/// As [`set_sysctl`].
+/// As [`Sysctls::set`].
 pub fn allow_ping() -> Result<()> {
     let group = rustix::process::getegid().as_raw();
-    set_sysctl("net/ipv4/ping_group_range", &format!("{group}\t{group}")).map(drop)
+    let range = format!("{group}\t{group}");
+    let set = Sysctls::usual()?.set("net/ipv4/ping_group_range", &range);
+    set.map(drop)
 }
 
 /// Asks `ip` and waits for its answer.

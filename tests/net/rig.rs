@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use plyfs::sys::netns::{Netns, set_sysctl};
+use plyfs::sys::netns::Netns;
+use plyfs::sys::sysctl::Sysctls;
 use rustix::process::{Pid, Signal};
 
 use crate::support::env::{Scratch, cannot_run, isolated};
@@ -270,7 +271,10 @@ impl Host {
         }
         let quick = |link: &str| {
             // Its own address is good at once.
-            set_sysctl(&format!("net/ipv6/conf/{link}/accept_dad"), "0").unwrap();
+            let sysctls = Sysctls::usual().unwrap();
+            sysctls
+                .set(&format!("net/ipv6/conf/{link}/accept_dad"), "0")
+                .unwrap();
             run("ip", &["link", "set", link, "up"]);
         };
         quick("up0");
@@ -368,6 +372,8 @@ pub fn bridge_netfilter(on: bool) {
         "net/bridge/bridge-nf-call-iptables",
         "net/bridge/bridge-nf-call-ip6tables",
     ] {
-        let _ = set_sysctl(name, if on { "1" } else { "0" });
+        let _ = Sysctls::usual()
+            .unwrap()
+            .set(name, if on { "1" } else { "0" });
     }
 }
