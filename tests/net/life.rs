@@ -156,10 +156,11 @@ fn many_in_one_transaction() {
         let own = format!("8080/tcp is in use by process {} (", std::process::id());
         assert!(why.contains(&own), "{why}");
         host.is_clean();
+        host.fails(3, &["network", "inspect", "n"]);
         drop(busy);
         let told = host.ok(&["up", &path]);
         assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("c4 10.90.0.11/24"), "{told}");
+        assert!(told.contains("c4 10.90.0.6/24"), "{told}");
         host.ok(&["down", &path]);
         host.is_clean();
     });

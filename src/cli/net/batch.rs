@@ -19,6 +19,7 @@ use super::attach::addresses;
 use super::say;
 use crate::cli::failure::{Failure, reason, shown};
 use crate::net::error::{Error, Kind};
+use crate::net::host::Host;
 use crate::net::intent::{Intent, Key, Mac};
 use crate::net::network::{DEFAULT_NETWORK, Spec};
 
@@ -131,7 +132,31 @@ pub fn up(globals: &Globals, file: &Path) -> Result<u8, Failure> {
         .collect();
     let intents = intents?;
     let host = globals.host()?;
-    for entry in batch.networks {
+    let mut made = Vec::new();
+    let outcome = make_networks(&host, batch.networks, &mut made);
+    let reports = outcome.and_then(|()| Ok(host.attach(&intents)?));
+    if reports.is_err() {
+        // Nothing was changed.
+        for name in &made {
+            host.remove_network(name)?;
+        }
+    }
+    let reports = reports?;
+    say(globals, &reports, || {
+        let lines = reports
+            .iter()
+            .map(|report| format!("{} {}", report.name, addresses(report).replace('\n', " ")));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Makes those that are missing; their names are in `made`, also after a failure.
+fn make_networks(
+    host: &Host,
+    entries: Vec<NetworkEntry>,
+    made: &mut Vec<String>,
+) -> Result<(), Failure> {
+    for entry in entries {
         let spec = Spec {
             name: entry.name.clone(),
             subnets: entry.subnets,
@@ -142,17 +167,13 @@ pub fn up(globals: &Globals, file: &Path) -> Result<u8, Failure> {
             ..Spec::default()
         };
         match host.book.network(&entry.name) {
-            Err(error) if error.kind == Kind::NotFound => drop(host.create_network(&spec)?),
+            Err(error) if error.kind == Kind::NotFound => {
+                made.push(host.create_network(&spec)?.name);
+            }
             found => drop(found?),
         }
     }
-    let reports = host.attach(&intents)?;
-    say(globals, &reports, || {
-        let lines = reports
-            .iter()
-            .map(|report| format!("{} {}", report.name, addresses(report).replace('\n', " ")));
-        lines.collect::<Vec<_>>().join("\n")
-    })
+    Ok(())
 }
 
 /// Detaches all; the networks stay.
