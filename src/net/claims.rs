@@ -143,6 +143,27 @@ impl Book {
         Ok(())
     }
 
+    /// Who has the port, if that is the same container on another network.
+    ///
+    /// # Errors
+    /// A directory that cannot be read.
+    pub fn published_elsewhere(&self, mapping: &PortMapping, key: &Key) -> Result<Option<Key>> {
+        let dir = self.port(mapping, mapping.host);
+        for address in listing(&dir)? {
+            let path = dir.join(address);
+            let holder = fs::read_link(&path).or_at("claim", &path)?;
+            let holder = holder.to_string_lossy();
+            let owner = holder
+                .split_once('/')
+                .and_then(|(net, own)| key_of(net, own));
+            if let Some(owner) = owner.filter(|own| own.id == key.id && own.network != key.network)
+            {
+                return Ok(Some(owner));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives back all that an attachment has.
     ///
     /// # Errors

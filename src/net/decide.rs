@@ -110,10 +110,16 @@ impl Host {
             to.mac = derived::mac_of(first.ip);
         }
         for mapping in &intent.ports {
+            if self.engine
+                && let Some(owner) = self.book.published_elsewhere(mapping, key)?
+                && !self.sweep_dead(claiming, &owner)?
+            {
+                continue;
+            }
             to.ports.push(mapping.clone());
             self.claim(claiming, || self.book.claim_ports(claiming, mapping, key))?;
             if !self.signs {
-                probe(mapping)?;
+                probe(mapping, self.engine)?;
             }
         }
         Ok(())
@@ -225,11 +231,12 @@ fn check_ports(network: &Network, intent: &Intent) -> Result<()> {
     }
 }
 
-/// Does a process of the host listen there? Then it would lose its port.
+/// Does a process of the host listen there? Then it would lose its port. That an engine's monitor does is as the
+/// `engine` wants it.
 ///
 /// # Errors
 /// A conflict if so; permission, or whatever else keeps this user from listening there.
-pub fn probe(mapping: &PortMapping) -> Result<()> {
+pub fn probe(mapping: &PortMapping, engine: bool) -> Result<()> {
     let any = [IpAddr::from([0; 16]), IpAddr::from([0; 4])];
     for (port, _) in mapping.pairs() {
         let bind = |ip: IpAddr| match mapping.proto {
@@ -249,6 +256,9 @@ pub fn probe(mapping: &PortMapping) -> Result<()> {
             Ok(()) => {}
             Err(Errno::EADDRINUSE) => {
                 let who = holder::of(mapping.proto, mapping.host_ip, port);
+                if engine && holder::is_monitor(&who) {
+                    continue;
+                }
                 return Err(Error::conflict(format!(
                     "{what} is in use by {who} of the host"
                 )));

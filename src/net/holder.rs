@@ -26,6 +26,11 @@ pub fn of(proto: Proto, ip: Option<IpAddr>, port: u16) -> String {
     found.unwrap_or_else(|| UNKNOWN.into())
 }
 
+/// Is it podman's monitor, which keeps the published ports of its container from others, and answers on none?
+pub fn is_monitor(who: &str) -> bool {
+    who.ends_with("(conmon)")
+}
+
 /// Is this line of /proc/net/tcp or udp about a socket that has the port there?
 fn holds(line: &str, proto: Proto, wanted: Option<IpAddr>, port: u16) -> bool {
     let mut words = line.split_whitespace().skip(1);

@@ -30,6 +30,9 @@ pub struct Host {
     pub starter: Option<Starter>,
     /// Somebody listens on claimed ports to show them to others, so whether they are free cannot be found out here.
     pub signs: bool,
+    /// An engine asks: what its monitor keeps from others is free for it, and a container's port is published once,
+    /// however many networks it is on.
+    pub engine: bool,
 }
 
 /// `host.json`: whose kernel objects the run directory is about.
@@ -64,6 +67,7 @@ impl Host {
             netns_inode,
             starter: None,
             signs: false,
+            engine: false,
         };
         host.settle(&Identity {
             boot_id,

@@ -61,6 +61,11 @@ hello
 port 8080/tcp of the host is taken by container
 == without addresses
 LOWER_UP
+== another network for one that publishes
+hello
+hello
+hello
+hello
 == restart
 hello
 hello

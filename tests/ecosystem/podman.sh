@@ -20,7 +20,7 @@ podman exec client cat /etc/resolv.conf | grep -v '^options'
 podman exec client wget -q -O - http://web/
 podman exec client wget -q -O - http://www.dns.podman/
 podman exec client nslookup 10.77.0.2 10.77.0.1 | grep -o 'name = .*'
-podman exec other wget -T 3 -q -O - http://web/ || echo "no such name on another network"
+timeout 5 podman exec other wget -q -O - http://web/ || echo "no such name on another network"
 inside other 10.77.0.2 80 2>/dev/null || echo "no way into another network"
 echo "== published"
 get 192.0.2.1 8080
@@ -34,6 +34,16 @@ run --rm --network blue -p 8080:81 base echo impossible 2>&1 | grep -o 'port 808
 echo "== without addresses"
 podman network create --ipam-driver none bare >&2
 run --rm --network bare base ip addr show eth0 | grep -o 'LOWER_UP\|inet .*'
+echo "== another network for one that publishes"
+podman network connect --alias www red web
+podman exec other wget -q -O - http://www/
+outside_gets 192.0.2.1 8080
+podman network disconnect red web
+"$plynet" reconcile >&2
+outside_gets 192.0.2.1 8080
+nft flush ruleset
+podman network reload web >&2
+outside_gets 192.0.2.1 8080
 echo "== restart"
 podman restart -t 0 web >&2
 podman exec client wget -q -O - http://web/

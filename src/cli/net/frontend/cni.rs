@@ -71,9 +71,10 @@ fn host() -> Result<Host, Failure> {
         run: None,
         json: false,
     };
-    globals
-        .host()
-        .map_err(|words: Words| Failure::new(OTHER, words))
+    let host = globals.host();
+    let mut host = host.map_err(|words: Words| Failure::new(OTHER, words))?;
+    host.engine = true;
+    Ok(host)
 }
 
 struct Plugin {

@@ -94,7 +94,8 @@ fn run(order: &Order) -> Result<String, Failure> {
         .to_string()),
         Verb::Setup { netns } => {
             let plan = order.request()?.plan(netns, order.firewall())?;
-            let host = globals.host()?;
+            let mut host = globals.host()?;
+            host.engine = true;
             for network in &plan.networks {
                 host.adopt_network(network)?;
             }

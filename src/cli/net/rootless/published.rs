@@ -42,7 +42,7 @@ pub(super) fn check(place: &Place, ports: &[PortMapping]) -> Result<(), Failure>
             continue;
         }
         loop {
-            match decide::probe(mapping) {
+            match decide::probe(mapping, false) {
                 Err(error) if error.kind == Kind::Conflict && Instant::now() < until => {
                     std::thread::sleep(PAUSE);
                 }
