@@ -102,7 +102,11 @@ fn nobody_outside_sees_the_view() {
 #[test]
 fn a_command_that_leaves_others_behind_ends_the_view() {
     in_place("a_command_that_leaves_others_behind", |place| {
-        let said = run(place, &[], "exec >/dev/null 2>&1; timeout 20 tail -f low & exit 3");
+        let said = run(
+            place,
+            &[],
+            "exec >/dev/null 2>&1; timeout 20 tail -f low & exit 3",
+        );
         assert_eq!(said.code, Some(3), "{said:?}");
         assert!(said.err.contains("still run"), "{said:?}");
     });
