@@ -138,6 +138,7 @@ fn serve(job: &Job, ready: impl FnOnce()) -> Result<(), Failure> {
     let no_signals = |errno: Errno| Failure::failed(format!("signals: {errno}"));
     let signals = session::block_signals().map_err(no_signals)?;
     process::ignore_hangup();
+    process::share_heap();
     process::raise_file_limit().unwrap_or_else(|errno| log::warn!("file limit: {errno}"));
     process::keep_within_quotas().unwrap_or_else(|errno| log::warn!("quotas: {errno}"));
     let prepared = Prepared::new(&job.target, &job.source, &job.flags).map_err(Failure::failed)?;

@@ -32,6 +32,7 @@ use crate::sys::process::{self, SignalSet, signal};
 pub fn run(order: RunOrder) -> Result<u8, Failure> {
     logging::start(Sink::Stderr, false);
     check_layers(&order)?;
+    process::share_heap();
     process::raise_file_limit().unwrap_or_else(|errno| log::warn!("file limit: {errno}"));
     process::keep_within_quotas().unwrap_or_else(|errno| log::warn!("quotas: {errno}"));
     process::enter_private_namespace().map_err(no_namespace)?;

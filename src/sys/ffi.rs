@@ -628,6 +628,17 @@ pub fn trim_memory() {
 #[cfg(not(target_env = "gnu"))]
 pub fn trim_memory() {}
 
+/// All threads take memory from one heap. To be called before there are any.
+#[cfg(target_env = "gnu")]
+pub fn share_heap() {
+    // SAFETY: takes two numbers.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Other allocators have no heap for each thread.
+#[cfg(not(target_env = "gnu"))]
+pub fn share_heap() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -124,6 +124,12 @@ pub fn trim_memory() {
     ffi::trim_memory();
 }
 
+/// All threads take memory from one heap, which grows by 128 KiB at a time. Those that threads have of their own grow by
+/// a page, with a system call for each. To be called before any thread is started.
+pub fn share_heap() {
+    ffi::share_heap();
+}
+
 /// Ignores a hang-up, as a daemon does: its terminal is not its business.
 pub fn ignore_hangup() {
     ffi::ignore_signal(libc::SIGHUP);
