@@ -179,19 +179,18 @@ impl<'a> At<'a> {
     /// # Errors
     /// Those of listxattr.
     pub fn list_xattrs(self) -> Result<XattrNames> {
-        let mut list = vec![0; GUESS_BYTES];
-        loop {
-            match self.list_xattrs_into(&mut list) {
-                Ok(len) => {
-                    list.truncate(len);
-                    return Ok(XattrNames(list));
-                }
-                Err(Errno::EOPNOTSUPP) => return Ok(XattrNames(Vec::new())),
-                Err(Errno::ERANGE) if list.len() < XATTR_MAX_BYTES => {
-                    list.resize(XATTR_MAX_BYTES, 0)
-                }
-                Err(errno) => return Err(errno),
+        // Most objects have none, and nothing is allocated then.
+        let mut few = [0; GUESS_BYTES];
+        match self.list_xattrs_into(&mut few) {
+            Ok(len) => Ok(XattrNames(few[..len].to_vec())),
+            Err(Errno::EOPNOTSUPP) => Ok(XattrNames(Vec::new())),
+            Err(Errno::ERANGE) => {
+                let mut list = vec![0; XATTR_MAX_BYTES];
+                let len = self.list_xattrs_into(&mut list)?;
+                list.truncate(len);
+                Ok(XattrNames(list))
             }
+            Err(errno) => Err(errno),
         }
     }
 

@@ -118,20 +118,20 @@ impl Overlay {
         name: &Name,
         seen: &Seen,
     ) -> Result<Option<(Arc<Node>, Stat)>> {
-        let place = Place::named(parent, name);
+        let place = || Place::named(parent, name);
         match &seen.resolved {
             Resolved::Nothing => Ok(None),
             Resolved::NonDir { part, data } => {
                 let mut stat = part.stat;
                 let node = match (seen.upper(), &self.index) {
                     (Some(_), _) => {
-                        let node = self.upper_node(parent, name, part, seen, place)?;
+                        let node = self.upper_node(parent, name, part, seen, place())?;
                         // One more name of a hard link.
                         node.add_name(parent, name);
                         node
                     }
                     (None, Some(index)) if stat.nlink > 1 => {
-                        let found = self.indexed_node(index, part, seen, place)?;
+                        let found = self.indexed_node(index, part, seen, place())?;
                         found.0.add_name(parent, name);
                         return Ok(Some(found));
                     }
@@ -146,7 +146,7 @@ impl Overlay {
             }
             Resolved::Dir(parts) => {
                 let top = parts.first().ok_or(Errno::EIO)?;
-                let node = self.dir_node_of(parent, name, parts, seen, place)?;
+                let node = self.dir_node_of(parent, name, parts, seen, place())?;
                 Ok(Some((node, top.stat)))
             }
         }
