@@ -361,7 +361,7 @@ fn root_node(
         NewNode {
             kind: FileType::Dir,
             ino,
-            lower: Lower::Dirs(lowers.into()),
+            lower: Lower::Dirs(Box::new(lowers.into_iter().collect())),
             upper: upper.map(|upper| upper_of(&upper.stat)),
             impure,
             redirect: None,

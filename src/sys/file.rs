@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 
 use super::at::{At, PathFd, SetTime, Target, timestamps};
+use super::dir::DirFd;
 use super::errno::{Errno, Result};
 use super::stat::Stat;
 
@@ -87,6 +88,11 @@ impl FileFd {
     /// The same open file for readers and writers of streams.
     pub fn into_std(self) -> std::fs::File {
         self.0.into()
+    }
+
+    /// The same directory for verbs on its entries; not by an O_PATH fd.
+    pub fn into_dir(self) -> DirFd {
+        DirFd(self.0)
     }
 
     /// The same object as a [`PathFd`].

@@ -10,6 +10,7 @@ mod support;
 mod changes;
 mod copyup;
 mod create;
+mod deep;
 mod fds;
 mod files;
 mod forget;

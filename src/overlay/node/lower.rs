@@ -3,10 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use super::fds::{FdCache, FdKey};
+use super::lowers::{DEEP, Lowers};
 use super::names::Names;
 use crate::sys::dir::DirFd;
 use crate::sys::name::Name;
 use crate::sys::stat::{PackedDev, Stat};
+
+/// A directory up to this size, which is one block of most filesystems, is short.
+const SHORT_BYTES: u64 = 4096;
 
 /// One directory of one lower layer.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct LowerDir {
     pub xattr_whiteouts: bool,
     /// What is in it.
     pub names: Names,
+    /// It is read before it is asked for the first name.
+    pub(super) read_first: bool,
     pub(super) from: LowerFrom,
 }
 
@@ -49,6 +55,7 @@ impl LowerDir {
             ino,
             xattr_whiteouts: false,
             names: Names::default(),
+            read_first: false,
             from,
         }
     }
@@ -69,12 +76,25 @@ impl LowerDir {
             ino,
             xattr_whiteouts,
             names: Names::default(),
+            read_first: false,
             from,
         }
     }
 }
 
 impl LowerDir {
+    /// It is one of so many, and has this size. To read a short one takes six calls, to ask it for its first name three
+    /// and for each further one another: of a deep stack all are asked soon.
+    pub fn among(mut self, many: usize, size: u64) -> LowerDir {
+        self.read_first = many >= DEEP && size <= SHORT_BYTES;
+        self
+    }
+
+    /// Are these attributes of it?
+    pub fn is(&self, stat: &Stat) -> bool {
+        (stat.dev, stat.ino) == (self.dev, self.ino)
+    }
+
     /// What its fd is kept under.
     pub(super) fn fd_key(&self) -> FdKey {
         FdKey::of(self)
@@ -161,7 +181,7 @@ pub enum Lower {
         shared: bool,
     },
     /// Directories that contribute, top-most first.
-    Dirs(Box<[Arc<LowerDir>]>),
+    Dirs(Box<Lowers>),
 }
 
 impl Lower {

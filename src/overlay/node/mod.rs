@@ -12,6 +12,7 @@ mod ids;
 pub mod indexed;
 pub mod listing;
 pub mod lower;
+pub mod lowers;
 pub mod names;
 pub mod place;
 pub(in crate::overlay) mod rank;
@@ -28,6 +29,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use self::fds::FdKey;
 use self::indexed::Indexed;
 pub use self::lower::{DataFile, Lower, LowerDir, LowerObject};
+pub use self::lowers::Lowers;
 pub use self::place::Place;
 use self::table::NodeTable;
 pub use self::upper::Upper;
@@ -290,9 +292,14 @@ impl Node {
 
     /// The lower directories that contribute; empty for a pure upper directory and for files.
     pub fn lower_dirs(&self) -> &[Arc<LowerDir>] {
+        self.lowers().map_or(&[], |lowers| lowers)
+    }
+
+    /// The same with what they know of their names; `None` where there are none.
+    pub fn lowers(&self) -> Option<&Lowers> {
         match &self.lower {
-            Lower::Dirs(dirs) if !self.is_cut_off() => dirs,
-            _ => &[],
+            Lower::Dirs(lowers) if !self.is_cut_off() => Some(lowers),
+            _ => None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! [`Names`]: which names a directory of a lower layer has, so that a name it lacks costs no system call: what makes
-//! deep stacks and misses cheap.
+//! deep stacks and misses cheap. It is read once some names were looked for in vain, before the first one if it is
+//! short and one of many.
 //!
 //! Kept as hashes: one that is there by chance costs a look at the disk, as it would without; a name that is there is
 //! never missed, as lower layers do not change. Of a directory that ignores case nothing is kept: it knows each file
@@ -8,14 +9,16 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::layer::mark;
 use crate::sys::at::At;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::file::FileFd;
 use crate::sys::name::Name;
 
 /// Names looked for in vain until the directory is read for the first time, and how much later it is tried again if
 /// it was too long then.
-const MISSES: u32 = 8;
+pub(super) const MISSES: u32 = 4;
 /// How many names may be read for one that was looked for in vain.
 const WORTH: u32 = 64;
 
@@ -37,14 +40,64 @@ impl Misses {
         let is_time = misses.is_multiple_of(MISSES) && (misses / MISSES).is_power_of_two();
         is_time.then(|| misses.saturating_mul(WORTH) as usize)
     }
+
+    /// Counts the first one before it is made. False when there was one.
+    fn begin(&self) -> bool {
+        let relaxed = Ordering::Relaxed;
+        self.0.compare_exchange(0, 1, relaxed, relaxed).is_ok()
+    }
+}
+
+/// A name that is looked for, by its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought {
+    name: u32,
+    /// The `.wh.` file beside it, where there may be one.
+    marker: Option<u32>,
+}
+
+impl Sought {
+    /// A name.
+    pub fn new(name: &Name) -> Sought {
+        Sought {
+            name: hash(&[name.as_bytes()]),
+            marker: None,
+        }
+    }
+
+    /// A name, or the `.wh.` file that removes it.
+    pub fn or_marker(self, name: &Name) -> Sought {
+        let marker = Some(hash(&[mark::OCI_PREFIX, name.as_bytes()]));
+        Sought { marker, ..self }
+    }
+
+    /// What either of them is known by.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.name).chain(self.marker)
+    }
 }
 
 impl Names {
-    /// Is it known that the directory has no such name? The name may be given in pieces.
-    pub fn lack(&self, name: &[&[u8]]) -> bool {
-        self.known
-            .get()
-            .is_some_and(|known| known.binary_search(&hash(name)).is_err())
+    /// Is it known that the directory has no such name?
+    pub fn lack(&self, sought: &Sought) -> bool {
+        self.known.get().is_some_and(|known| {
+            let mut hashes = sought.hashes();
+            hashes.all(|hash| known.binary_search(&hash).is_err())
+        })
+    }
+
+    /// May it have a `.wh.` file for the name?
+    pub fn may_mark(&self, sought: &Sought) -> bool {
+        let may_have = |marker| {
+            let known = self.known.get();
+            known.is_none_or(|known| known.binary_search(&marker).is_ok())
+        };
+        sought.marker.is_some_and(may_have)
+    }
+
+    /// The hashes of all names, in order, if they are known.
+    pub(super) fn known(&self) -> Option<&[u32]> {
+        self.known.get().map(|known| &**known)
     }
 
     /// A name was looked for in vain: after some of them the directory is read, if it is short enough for that.
@@ -55,6 +108,18 @@ impl Names {
             && let Ok(names) = read(dir, limit)
         {
             self.learn(dir, names);
+        }
+    }
+
+    /// Is the directory to be read before anything was looked for? True once.
+    pub fn begin(&self) -> bool {
+        self.known.get().is_none() && self.misses.begin()
+    }
+
+    /// Reads the directory, which was just opened, if it is short enough for one look.
+    pub fn learn_first(&self, dir: FileFd) {
+        if let Ok(names) = read_open(&dir, WORTH as usize) {
+            self.learn(&dir.into_dir(), names);
         }
     }
 
@@ -104,8 +169,12 @@ impl NameHashes {
 }
 
 pub(super) fn read(dir: &DirFd, limit: usize) -> Result<NameHashes> {
+    read_open(&dir.at().open_dir_file()?, limit)
+}
+
+fn read_open(dir: &FileFd, limit: usize) -> Result<NameHashes> {
     let mut names = NameHashes::default();
-    dir.at().open_dir_file()?.for_each_entry(|entry| {
+    dir.for_each_entry(|entry| {
         if names.hashes.len() == limit {
             return Err(Errno::EOVERFLOW);
         }
@@ -130,18 +199,38 @@ pub(super) fn hash(name: &[&[u8]]) -> u32 {
 mod tests {
     use super::*;
 
+    fn lacks(names: &Names, name: &str) -> bool {
+        names.lack(&Sought::new(&Name::new(name.as_bytes()).unwrap()))
+    }
+
+    #[test]
+    fn a_marker_may_be_there_as_long_as_nothing_else_is_known() {
+        let (dir, names) = (tempfile::tempdir().unwrap(), Names::default());
+        let name = Name::new(b"name").unwrap();
+        let plain = Sought::new(&name);
+        let marked = plain.or_marker(&name);
+        assert!(names.may_mark(&marked) && !names.may_mark(&plain));
+        let mut some = NameHashes::default();
+        some.push(b".wh.name");
+        names.learn(&DirFd::open(dir.path()).unwrap(), some);
+        assert!(names.may_mark(&marked) && !names.lack(&marked) && names.lack(&plain));
+        let other = Name::new(b"other").unwrap();
+        let other = Sought::new(&other).or_marker(&other);
+        assert!(!names.may_mark(&other) && names.lack(&other));
+    }
+
     #[test]
     fn a_name_that_is_there_is_never_lacking() {
         let names = Names::default();
-        assert!(!names.lack(&[b"anything"]), "nothing is known yet");
+        assert!(!lacks(&names, "anything"), "nothing is known yet");
         let mut some = NameHashes::default();
         for n in 0..1000 {
             some.push(format!("name-{n}").as_bytes());
         }
         let dir = tempfile::tempdir().unwrap();
         names.learn(&DirFd::open(dir.path()).unwrap(), some);
-        assert!((0..1000).all(|n| !names.lack(&[b"name-", format!("{n}").as_bytes()])));
-        let wrong = (1000..2000).filter(|n| !names.lack(&[format!("name-{n}").as_bytes()]));
+        assert!((0..1000).all(|n| !lacks(&names, &format!("name-{n}"))));
+        let wrong = (1000..2000).filter(|n| !lacks(&names, &format!("name-{n}")));
         assert!(wrong.count() < 3);
     }
 
@@ -156,10 +245,10 @@ mod tests {
         let names = Names::default();
         for _ in 0..2 * MISSES - 1 {
             names.missed(&fd);
-            assert!(!names.lack(&[b"none"]), "too long for so few misses");
+            assert!(!lacks(&names, "none"), "too long for so few misses");
         }
         names.missed(&fd);
-        assert!(names.lack(&[b"none"]));
-        assert!((0..there).all(|n| !names.lack(&[n.to_string().as_bytes()])));
+        assert!(lacks(&names, "none"));
+        assert!((0..there).all(|n| !lacks(&names, &n.to_string())));
     }
 }

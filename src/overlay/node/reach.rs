@@ -63,13 +63,34 @@ impl Overlay {
             return Ok(fd);
         }
         let fd = self.lower_dir(parent)?.open_dir(name)?;
-        let stat = fd.stat()?;
-        if (stat.dev, stat.ino) != (dir.dev, dir.ino) {
+        if !dir.is(&fd.stat()?) {
             return Err(Errno::ESTALE);
         }
         let fd = Arc::new(fd);
         self.table.fds.put(dir.fd_key(), fd.clone());
         Ok(fd)
+    }
+
+    /// Reads the names of a lower directory that is to be read before it is asked for the first one.
+    ///
+    /// # Errors
+    /// ESTALE when another directory is in its place; those of opening its parent.
+    pub(in crate::overlay) fn read_first(&self, dir: &Arc<LowerDir>) -> Result<()> {
+        let LowerFrom::Parent(parent, name) = &dir.from else {
+            return Ok(());
+        };
+        if !dir.read_first || !dir.names.begin() {
+            return Ok(());
+        }
+        // One that may not be read can be asked all the same.
+        let Ok(file) = At::child(&*self.lower_dir(parent)?, name).open_dir_file() else {
+            return Ok(());
+        };
+        if !dir.is(&file.stat()?) {
+            return Err(Errno::ESTALE);
+        }
+        dir.names.learn_first(file);
+        Ok(())
     }
 
     /// The fd of a node's upper directory, `None` while it has no upper part.

@@ -123,6 +123,7 @@ impl UpperNames {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::MISSES;
     use super::*;
 
     fn dir() -> (tempfile::TempDir, DirFd) {
@@ -151,7 +152,7 @@ mod tests {
         let (temp, fd) = dir();
         std::fs::write(temp.path().join("there"), "").unwrap();
         let names = UpperNames::default();
-        for _ in 0..8 {
+        for _ in 0..MISSES {
             assert!(!names.lack(&[b"none"]));
             names.missed(&fd);
         }

@@ -7,41 +7,18 @@
 use std::sync::Arc;
 
 use super::merge::{DataAt, Merge, Next, Probe, Resolved};
-use super::overrides::LayerAt;
 use super::seen::{Seen, UPPER};
-use super::trail::Trail;
+use super::trail::{Below, From, Trail};
 use crate::layer::mark::{self, DirMarks};
 use crate::layer::redirect::Redirect;
 use crate::overlay::Overlay;
+use crate::overlay::node::names::Sought;
 use crate::overlay::node::{LowerDir, Node};
 use crate::sys::at::At;
 use crate::sys::dir::DirFd;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::name::Name;
 use crate::sys::stat::FileType;
-
-/// Which layer a probe asks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
-    Upper,
-    /// A lower with more below it.
-    Lower(usize),
-    /// The last one, or one asked for itself alone: what it hides does not matter.
-    Bottom(usize),
-}
-
-impl From {
-    fn is_bottom(self) -> bool {
-        matches!(self, From::Bottom(_))
-    }
-
-    fn layer(self) -> LayerAt {
-        match self {
-            From::Upper => LayerAt::Upper,
-            From::Lower(at) | From::Bottom(at) => LayerAt::Lower(at),
-        }
-    }
-}
 
 /// What one layer answered.
 struct Answer {
@@ -119,7 +96,7 @@ impl Overlay {
         }
         let (mut merge, mut needs) = (Merge::default(), Needs::default());
         let mut trail = Trail::Beside(name.clone());
-        let mut layers = parent.lower_dirs().iter();
+        let mut below = Below::from(parent.lowers(), 0);
         let mut next = Next::Ask;
         if let Some(answer) = self.ask_upper(parent, name)? {
             seen.upper_whiteout = matches!(answer.probe, Probe::Whiteout);
@@ -129,14 +106,14 @@ impl Overlay {
             next = step(&mut merge, UPPER, &answer);
             if let Some(redirect) = answer.redirect {
                 if matches!(redirect, Redirect::FromRoot(_)) {
-                    layers = self.root.lower_dirs().iter();
+                    below = Below::from(self.root.lowers(), 0);
                 }
                 seen.upper_redirect = Some(redirect.clone());
                 trail.follow(redirect);
             }
         }
         while next == Next::Ask
-            && let Some(lower) = layers.next()
+            && let Some(lower) = below.next(trail.name().map(|name| self.sought(name)))
         {
             self.check_needs(&needs)?;
             let from = if self.is_bottom(lower) {
@@ -159,7 +136,7 @@ impl Overlay {
             if let Some(redirect) = answer.redirect {
                 if matches!(redirect, Redirect::FromRoot(_)) {
                     // The search goes on in all layers below this one, whatever the parent's stack is.
-                    layers = self.root.lower_dirs()[lower.layer + 1..].iter();
+                    below = Below::from(self.root.lowers(), lower.layer + 1);
                 }
                 trail.follow(redirect);
             }
@@ -266,13 +243,23 @@ impl Overlay {
         })
     }
 
+    /// What to look for in the names of lower directories.
+    fn sought(&self, name: &Name) -> Sought {
+        let sought = Sought::new(name);
+        match self.rules.oci {
+            true => sought.or_marker(name),
+            false => sought,
+        }
+    }
+
     /// Asks one directory of a lower layer, if it is not known that it lacks the name.
     fn ask_lower(&self, lower: &Arc<LowerDir>, name: &Name, from: From) -> Result<Answer> {
-        let names = &lower.names;
-        let marked = self.may_be_marked(name, |marker| names.lack(marker));
-        if !marked && names.lack(&[name.as_bytes()]) {
+        let (names, sought) = (&lower.names, self.sought(name));
+        self.read_first(lower)?;
+        if names.lack(&sought) {
             return Ok(Answer::absent());
         }
+        let marked = names.may_mark(&sought);
         let dir = self.lower_dir(lower)?;
         let answer = self.ask(&dir, name, from, marked)?;
         if matches!(answer.probe, Probe::Absent) {
@@ -369,7 +356,9 @@ impl Overlay {
 
     /// Is the name in the directory's lower stack, whatever the upper says (0.3)? An error counts as yes.
     pub(in crate::overlay) fn is_lower_positive(&self, parent: &Arc<Node>, name: &Name) -> bool {
-        for lower in parent.lower_dirs() {
+        let mut below = Below::from(parent.lowers(), 0);
+        let sought = self.sought(name);
+        while let Some(lower) = below.next(Some(sought)) {
             let Ok(answer) = self.ask_lower(lower, name, From::Bottom(lower.layer)) else {
                 return true;
             };

@@ -6,7 +6,8 @@ use super::lookup::upper_of;
 use super::overrides::LayerAt;
 use crate::layer::mark::{self, DirMarks, FileMarks};
 use crate::overlay::Overlay;
-use crate::overlay::node::Node;
+use crate::overlay::node::names::Sought;
+use crate::overlay::node::{Lowers, Node};
 use crate::sys::at::At;
 use crate::sys::errno::Result;
 use crate::sys::name::Name;
@@ -54,9 +55,9 @@ impl Overlay {
 
     /// Is it known that the layers below have nothing of the name, and the upper no `.wh.` file beside it?
     pub(in crate::overlay) fn is_only_upper(&self, parent: &Node, name: &Name) -> bool {
-        let mut lowers = parent.lower_dirs().iter();
         let names = parent.upper_names();
+        let may_have = |lowers: &Lowers| lowers.next_with(&Sought::new(name), 0).is_some();
         !self.may_be_marked(name, |marker| names.lack(marker))
-            && lowers.all(|lower| lower.names.lack(&[name.as_bytes()]))
+            && !parent.lowers().is_some_and(may_have)
     }
 }

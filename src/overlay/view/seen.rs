@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::merge::{DataAt, Part, Resolved};
 use crate::layer::redirect::Redirect;
-use crate::overlay::node::{DataFile, Lower, LowerDir, LowerObject};
+use crate::overlay::node::{DataFile, Lower, LowerDir, LowerObject, Lowers};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::name::Name;
 
@@ -82,13 +82,14 @@ impl Seen {
             let (dir, name) = self.lower.get(part.place.checked_sub(1)?)?;
             let (dev, ino) = (part.stat.dev, part.stat.ino);
             let marked = part.marks.xattr_whiteouts;
-            Some(Arc::new(LowerDir::child(dir, name, dev, ino, marked)))
+            let lower = LowerDir::child(dir, name, dev, ino, marked);
+            Some(Arc::new(lower.among(parts.len(), part.stat.size)))
         });
-        let dirs: Box<[_]> = dirs.collect();
+        let dirs: Lowers = dirs.collect();
         if dirs.is_empty() {
             Lower::None
         } else {
-            Lower::Dirs(dirs)
+            Lower::Dirs(Box::new(dirs))
         }
     }
 }
