@@ -124,8 +124,8 @@ pub fn trim_memory() {
     ffi::trim_memory();
 }
 
-/// All threads take memory from one heap, which grows by 128 KiB at a time. Those that threads have of their own grow by
-/// a page, with a system call for each. To be called before any thread is started.
+/// All threads take memory from one heap, which grows by 128 KiB at a time. Those that threads have of their own grow
+/// by a page, with a system call for each. To be called before any thread is started.
 pub fn share_heap() {
     ffi::share_heap();
 }
