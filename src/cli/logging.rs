@@ -1,9 +1,12 @@
-//! Where log lines go: stderr in the foreground, syslog for a daemon.
+//! Where log lines go: stderr in the foreground, syslog for a daemon. They begin with the name that the program was
+//! called by.
 //!
 //! `PLYFS_LOG` = `error` `warn` (default) `info` `debug` `trace`, or `-d` for `debug`.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -16,19 +19,27 @@ pub enum Sink {
     Syslog,
 }
 
-struct Logger(Sink);
+struct Logger {
+    program: String,
+    sink: Sink,
+}
 
 /// Starts logging. To be called once, after a daemon has been forked.
 pub fn start(sink: Sink, debug: bool) {
     let asked = std::env::var("PLYFS_LOG").ok();
     let level = level(asked.as_deref(), debug);
-    let logger: &'static Logger = match sink {
-        Sink::Stderr => &Logger(Sink::Stderr),
-        Sink::Syslog => &Logger(Sink::Syslog),
-    };
+    let program = program(std::env::args_os().next());
+    // For as long as the process lives, as loggers are.
+    let logger = Box::leak(Box::new(Logger { program, sink }));
     if log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
+}
+
+fn program(called: Option<OsString>) -> String {
+    let called = called.map(PathBuf::from);
+    let name = called.as_ref().and_then(|path| path.file_name());
+    name.map_or_else(|| "plyfs".into(), |name| name.to_string_lossy().into())
 }
 
 fn level(asked: Option<&str>, debug: bool) -> LevelFilter {
@@ -51,12 +62,12 @@ impl Log for Logger {
             return;
         }
         let text = record.args().to_string().replace('\n', "\\n");
-        let sent = match self.0 {
+        let sent = match self.sink {
             Sink::Stderr => {
-                let line = format!("plyfs: {} {}: {text}\n", record.level(), record.target());
+                let line = self.stderr_line(record.level(), record.target(), &text);
                 std::io::stderr().write_all(line.as_bytes())
             }
-            Sink::Syslog => to_syslog(record.level(), &text),
+            Sink::Syslog => to_syslog(&self.syslog_line(record.level(), &text)),
         };
         // Nobody listens, and there is no better place to say so.
         drop(sent);
@@ -65,25 +76,37 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-fn to_syslog(level: Level, text: &str) -> std::io::Result<()> {
+impl Logger {
+    /// As the command line says its own remarks; where the program is looked into, also from where.
+    fn stderr_line(&self, level: Level, target: &str, text: &str) -> String {
+        let program = &self.program;
+        match level {
+            Level::Error => format!("{program}: {text}\n"),
+            Level::Warn => format!("{program}: warning: {text}\n"),
+            _ => format!("{program}: {level} {target}: {text}\n"),
+        }
+    }
+
+    /// `<facility * 8 + severity>tag[pid]: text`, as syslog(3) sends it, without the time that the receiver knows.
+    fn syslog_line(&self, level: Level, text: &str) -> String {
+        const DAEMON: u32 = 3;
+        let severity = match level {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+            Level::Debug | Level::Trace => 7,
+        };
+        let (program, pid) = (&self.program, std::process::id());
+        format!("<{}>{program}[{pid}]: {text}", DAEMON * 8 + severity)
+    }
+}
+
+fn to_syslog(line: &str) -> std::io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     // A full queue must not stop the filesystem.
     socket.set_nonblocking(true)?;
-    socket.send_to(syslog_line(level, text).as_bytes(), "/dev/log")?;
+    socket.send_to(line.as_bytes(), "/dev/log")?;
     Ok(())
-}
-
-/// `<facility * 8 + severity>tag[pid]: text`, as syslog(3) sends it, without the time that the receiver knows.
-fn syslog_line(level: Level, text: &str) -> String {
-    const DAEMON: u32 = 3;
-    let severity = match level {
-        Level::Error => 3,
-        Level::Warn => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
-    };
-    let pid = std::process::id();
-    format!("<{}>plyfs[{pid}]: {text}", DAEMON * 8 + severity)
 }
 
 #[cfg(test)]
@@ -101,7 +124,23 @@ mod tests {
 
     #[test]
     fn syslog_lines_have_their_priority() {
-        let line = syslog_line(Level::Warn, "x");
-        assert_eq!(line, format!("<28>plyfs[{}]: x", std::process::id()));
+        let line = logger().syslog_line(Level::Warn, "x");
+        assert_eq!(line, format!("<28>plynet[{}]: x", std::process::id()));
+    }
+
+    #[test]
+    fn people_read_remarks() {
+        let line = |level| logger().stderr_line(level, "plyfs::net", "x");
+        assert_eq!(line(Level::Error), "plynet: x\n");
+        assert_eq!(line(Level::Warn), "plynet: warning: x\n");
+        assert_eq!(line(Level::Info), "plynet: INFO plyfs::net: x\n");
+        assert_eq!(program(None), "plyfs");
+    }
+
+    fn logger() -> Logger {
+        Logger {
+            program: program(Some("/usr/bin/plynet".into())),
+            sink: Sink::Stderr,
+        }
     }
 }
