@@ -31,6 +31,7 @@ pub mod ping;
 pub mod proc_fd;
 pub mod process;
 pub mod quota;
+pub mod readahead;
 pub mod remove;
 pub mod resolve;
 pub mod rtnl;
