@@ -59,8 +59,14 @@ impl FileCache {
 impl<T: Clone> Cache<T> {
     fn of(size: usize) -> Cache<T> {
         let capacity = NonZeroUsize::new(size / SHARDS).unwrap_or(NonZeroUsize::MIN);
+        let shard = || {
+            // `LruCache::new` would take the memory for all of them at once.
+            let mut cache = LruCache::unbounded();
+            cache.resize(capacity);
+            cache
+        };
         Cache {
-            shards: std::array::from_fn(|_| Mutex::new(LruCache::new(capacity))),
+            shards: std::array::from_fn(|_| Mutex::new(shard())),
         }
     }
 
