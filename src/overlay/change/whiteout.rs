@@ -69,11 +69,22 @@ impl Whiteouts {
 
 impl Abilities {
     fn probe(work: &WorkDir) -> Result<Abilities> {
-        let device = is_possible(work.node(FileType::Char, 0, Rdev::default()))?.is_some();
-        let (one, two) = (work.marker()?, work.marker()?);
-        let rename = |mode| is_possible(work.dir.rename(&one, &work.dir, &two, mode));
-        let exchange = rename(RenameMode::Exchange)?.is_some();
-        let whiteout = device && rename(RenameMode::Whiteout)?.is_some();
+        let device = is_possible(work.device())?;
+        let (device, one) = match device {
+            Some(name) => (true, name),
+            None => (false, work.marker()?),
+        };
+        let mut two = work.fresh_name()?;
+        let possible = |two: &Name, mode| {
+            let done = work.dir.rename(&one, &work.dir, two, mode);
+            is_possible(done).map(|done| done.is_some())
+        };
+        // Each attempt leaves two names for the next one.
+        let whiteout = device && possible(&two, RenameMode::Whiteout)?;
+        if !whiteout {
+            two = work.marker()?;
+        }
+        let exchange = possible(&two, RenameMode::Exchange)?;
         work.discard(&one);
         work.discard(&two);
         Ok(Abilities {
@@ -145,6 +156,10 @@ impl WorkDir {
             }
             return Ok(name);
         }
+        self.device()
+    }
+
+    fn device(&self) -> Result<Name> {
         let name = self.fresh_name()?;
         self.dir.mknod(&name, FileType::Char, 0, Rdev::default())?;
         Ok(name)

@@ -46,15 +46,14 @@ impl WorkDir {
             return Err(Errno::EINVAL);
         }
         remove_tree(base, &work)?;
-        base.mkdir(&work, 0o700)?;
-        let dir = base.open_dir(&work)?;
-        if volatile {
-            mark_volatile(&dir)?;
-        }
         // Nobody but us has business here; without the capability to pass we must keep our own way in.
-        At::child(base, &work).chmod(0)?;
+        base.mkdir(&work, 0)?;
+        let dir = base.open_dir(&work)?;
         if dir.check_writable().is_err() {
             At::child(base, &work).chmod(0o700)?;
+        }
+        if volatile {
+            mark_volatile(&dir)?;
         }
         Ok(WorkDir {
             folds_case: At::child(base, &name(b"WORK")?).stat().is_ok(),
