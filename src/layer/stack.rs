@@ -98,10 +98,11 @@ impl LayerStack {
             }
         }
         // Layers lie side by side: what is above one of them was looked at for another. Lowers look for more.
-        let mut passed = [HashSet::new(), HashSet::new()];
-        for (role, layer) in self.layers() {
-            let passed = &mut passed[usize::from(role == Role::Lower)];
-            let above = first_ancestor(layer, passed, |id| {
+        let mut passed = HashSet::new();
+        let mut layers: Vec<_> = self.layers().collect();
+        layers.sort_by_key(|(role, _)| *role != Role::Lower);
+        for (role, layer) in layers {
+            let above = first_ancestor(layer, &mut passed, |id| {
                 let (other_role, other) = roots.get(&id)?;
                 (role == Role::Lower || *other_role != Role::Lower).then_some(*other)
             });
