@@ -130,7 +130,8 @@ fn unescape(field: &[u8]) -> OsString {
 pub(super) fn read_whole(path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = Vec::new();
-    let mut buffer = vec![0u8; 1 << 16];
+    // One read gives a page of it at most.
+    let mut buffer = [0; 4096];
     loop {
         match retry_on_intr(|| rustix::io::read(&file, &mut buffer))? {
             0 => return Ok(text),

@@ -4,6 +4,7 @@
 //! A plain FUSE unmount does not wait for the daemon, so whoever wants the layers back (to unmount *their*
 //! filesystem) has to wait for the process. Where the kernel does not tell, there is nobody to wait for.
 
+use std::cmp::Reverse;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -22,15 +23,19 @@ impl Serving {
     pub fn of(device: (u32, u32)) -> Serving {
         let connection = connection_of_device(device);
         let own = program("self");
-        let (ours, others): (Vec<u32>, Vec<u32>) =
-            numbers_in(c"/proc").partition(|pid| own.is_some() && program(&pid.to_string()) == own);
+        let mut all: Vec<u32> = numbers_in(c"/proc").collect();
+        // The eldest are the kernel's threads and what the system started.
+        all.sort_unstable_by_key(|pid| Reverse(*pid));
         // Most often this program serves, one view in each process, and nobody else need be asked.
-        let serves = |pid: &u32| connections(*pid).next() == Some(connection);
-        let mut holders: Vec<u32> = ours.into_iter().filter(serves).collect();
-        if holders.is_empty() {
-            let holds = |pid: &u32| connections(*pid).any(|other| other == connection);
-            holders = others.into_iter().filter(holds).collect();
-        }
+        let ours = |pid: u32| own.is_some() && program(&pid.to_string()) == own;
+        let serves = |pid: &u32| ours(*pid) && connections(*pid).next() == Some(connection);
+        let holders = match all.iter().copied().find(serves) {
+            Some(pid) => vec![pid],
+            None => {
+                let holds = |pid: &u32| connections(*pid).any(|other| other == connection);
+                all.into_iter().filter(holds).collect()
+            }
+        };
         let fds = holders.into_iter().filter_map(|pid| {
             let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
             rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
