@@ -24,7 +24,7 @@ struct Logger {
     sink: Sink,
 }
 
-/// Starts logging. To be called once, after a daemon has been forked.
+/// Starts logging. To be called once.
 pub fn start(sink: Sink, debug: bool) {
     let asked = std::env::var("PLYFS_LOG").ok();
     let level = level(asked.as_deref(), debug);

@@ -1,7 +1,10 @@
-//! `plyfs mount`, and the same for engines: check, become a daemon, mount, serve.
+//! `plyfs mount`, and the same for engines: check, open, mount, agree with the kernel, become a daemon, serve.
 //!
 //! Order matters: everything that can be refused is refused before anything is created, and the command that was
-//! started ends with 0 only when the mount answers.
+//! started does all of it itself, so that it can tell what failed. It ends with 0 when nothing is left but to serve.
+//! That is enough: the kernel has its answer to FUSE_INIT, so requests wait for the daemon, which has the device from
+//! the moment it exists; were it to die, they would fail, not hang. To wait for its threads would take a tenth of a
+//! mount. Where there is no room for them, and only then, it unmounts and logs why.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -16,7 +19,7 @@ use crate::overlay::options::{self, Mode, MountFlags, OptionError, Options, Pars
 use crate::sys::errno::Errno;
 use crate::sys::mount;
 use crate::sys::mountinfo::Table;
-use crate::sys::process::{self, Daemon, Outcome};
+use crate::sys::process::{self, Side};
 
 /// All that is needed to mount, checked as far as words go.
 struct Job {
@@ -49,28 +52,12 @@ pub fn mount(order: MountOrder) -> Result<u8, Failure> {
         target,
         debug: order.debug || parsed.debug,
     };
-    if foreground {
-        logging::start(Sink::Stderr, job.debug);
-        serve(&job, || ())?;
-        return Ok(0);
-    }
-    match process::fork_daemon() {
-        Ok(Daemon::Parent(waiter)) => news(&waiter.wait(), &job.target),
-        Ok(Daemon::Child(reporter)) => {
-            logging::start(Sink::Syslog, job.debug);
-            let mut reporter = Some(reporter);
-            let outcome = serve(&job, || {
-                if let Some(reporter) = reporter.take() {
-                    reporter.ready();
-                }
-            });
-            if let (Some(reporter), Err(failure)) = (reporter, &outcome) {
-                reporter.failed(failure.code, &failure.to_string());
-            }
-            outcome.map(|()| 0)
-        }
-        Err(errno) => Err(Failure::failed(format!("cannot start a daemon: {errno}"))),
-    }
+    let sink = match foreground {
+        true => Sink::Stderr,
+        false => Sink::Syslog,
+    };
+    logging::start(sink, job.debug);
+    serve(&job, foreground).map(|()| 0)
 }
 
 /// `mount -o remount,ro MERGED`, as mount(8) hands it to its helper.
@@ -133,32 +120,39 @@ fn mount_point(mode: Mode, path: &Path) -> Result<OsString, Failure> {
     Ok(place)
 }
 
-/// Opens the layers, mounts, serves to the end. Calls `ready` once requests are answered.
-fn serve(job: &Job, ready: impl FnOnce()) -> Result<(), Failure> {
-    let no_signals = |errno: Errno| Failure::failed(format!("signals: {errno}"));
-    let signals = session::block_signals().map_err(no_signals)?;
-    process::ignore_hangup();
+/// Opens the layers, mounts, serves to the end: here, or in a daemon, whose command ends in here.
+fn serve(job: &Job, foreground: bool) -> Result<(), Failure> {
+    if !foreground {
+        let kept = |errno| Failure::failed(format!("inherited files: {errno}"));
+        process::close_inherited().map_err(kept)?;
+    }
     process::share_heap();
     process::raise_file_limit().unwrap_or_else(|errno| log::warn!("file limit: {errno}"));
     process::keep_within_quotas().unwrap_or_else(|errno| log::warn!("quotas: {errno}"));
     let prepared = Prepared::new(&job.target, &job.source, &job.flags).map_err(Failure::failed)?;
     let overlay = view::open(&job.options)?;
     let filesystem = view::filesystem(&overlay, &job.options, &job.flags);
+    // From here on no signal may end this process and leave a mount that nobody serves.
+    let no_signals = |errno: Errno| Failure::failed(format!("signals: {errno}"));
+    let signals = session::block_signals().map_err(no_signals)?;
+    process::ignore_hangup();
     let mounted = prepared.mount().map_err(Failure::failed)?;
     let session = mounted.serve(filesystem).map_err(Failure::failed)?;
     let point = session.point();
-    let served = session::serve_signals(signals, session.point(), || {
-        log::warn!("no statistics are kept yet");
-    })
-    .map_err(|error| Failure::failed(format!("signal thread: {}", reason(&error))))
-    .and_then(|()| {
-        ready();
+    let served = become_daemon(foreground).and_then(|()| {
+        session::serve_signals(signals, session.point(), || {
+            log::warn!("no statistics are kept yet");
+        })
+        .map_err(|error| Failure::failed(format!("signal thread: {}", reason(&error))))?;
         session.run().map_err(Failure::failed)
     });
-    if served.is_err() {
+    if let Err(failure) = &served {
         // Nobody will answer any more. This finds the mount by its identity, not by its path.
         if let Err(errno) = point.unmount() {
             log::error!("cannot unmount: {errno}");
+        }
+        if !foreground {
+            log::error!("{failure}");
         }
     }
     // This process ends now. The kernel closes and frees what is left faster than it could be done piece by piece,
@@ -167,14 +161,14 @@ fn serve(job: &Job, ready: impl FnOnce()) -> Result<(), Failure> {
     served
 }
 
-/// What the command that was started makes of its daemon's news.
-fn news(outcome: &Outcome, target: &OsString) -> Result<u8, Failure> {
-    match outcome {
-        Outcome::Ready => match mount::answers(target) {
-            Ok(()) => Ok(0),
-            Err(errno) => Err(Failure::at("mount point", Path::new(target), errno)),
-        },
-        Outcome::Failed(code, text) => Err(Failure::new(*code, text)),
-        Outcome::Died(how) => Err(Failure::failed(format!("the daemon ended {how}"))),
+/// Goes on in a daemon, unless in the foreground; the command ends.
+fn become_daemon(foreground: bool) -> Result<(), Failure> {
+    if foreground {
+        return Ok(());
+    }
+    let side = process::detach();
+    match side.map_err(|errno| Failure::failed(format!("cannot start a daemon: {errno}")))? {
+        Side::Daemon => Ok(()),
+        Side::Command => process::end_now(0),
     }
 }

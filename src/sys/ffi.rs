@@ -439,6 +439,12 @@ pub fn fork() -> Result<Fork> {
     }
 }
 
+/// `_exit(2)`: ends this process as it is.
+pub fn exit_now(code: c_int) -> ! {
+    // SAFETY: nothing of this process is run or looked at any more.
+    unsafe { libc::_exit(code) }
+}
+
 /// `unshare(2)` for namespaces; EBUSY while other threads run, as they would stay outside.
 pub fn unshare(flags: UnshareFlags) -> Result<()> {
     require_single_thread()?;
@@ -490,10 +496,10 @@ fn require_single_thread() -> Result<()> {
     }
 }
 
-/// Closes every fd from 3 up except `keep`, for a process that becomes a daemon. The caller promises that it owns
+/// Closes every fd from 3 up except `keep`, for a process that is or becomes a daemon. The caller promises that it owns
 /// no fd object in that range besides `keep`; fds that were merely inherited are what this is for.
-pub fn close_inherited(keep: &OwnedFd) -> Result<()> {
-    let keep = keep.as_raw_fd().unsigned_abs();
+pub fn close_inherited(keep: Option<&OwnedFd>) -> Result<()> {
+    let keep = keep.map_or(2, |fd| fd.as_raw_fd().unsigned_abs());
     for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)] {
         if first > last {
             continue;
@@ -505,6 +511,13 @@ pub fn close_inherited(keep: &OwnedFd) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `dup3(2)`: `old` becomes one more fd of what `new` has open, close-on-exec.
+pub fn replace_fd(old: BorrowedFd<'_>, new: &OwnedFd) -> Result<()> {
+    // SAFETY: no pointers; the number stays an open fd, and who owns it still does.
+    let ret = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) };
+    check(ret.into()).map(drop)
 }
 
 // ---- starting programs ----------------------------------------------------------------------

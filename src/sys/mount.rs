@@ -288,16 +288,6 @@ pub fn is_mount_point(path: &OsStr) -> bool {
     !known.contains(StatxAttributes::MOUNT_ROOT) || set.contains(StatxAttributes::MOUNT_ROOT)
 }
 
-/// Whether the filesystem at `path` answers. Asks it, so never to be called by the one who has to answer.
-///
-/// # Errors
-/// What it answers: ENOTCONN when there is nobody.
-pub fn answers(path: &OsStr) -> Result<()> {
-    // Never answered from a cache.
-    rustix::fs::statfs(path)?;
-    Ok(())
-}
-
 /// Mounts an empty tmpfs at `target`, which has to be in a namespace of our own.
 ///
 /// # Errors
@@ -380,11 +370,5 @@ mod tests {
             ..point
         };
         assert_eq!(point.unmount(), Ok(Unmounted::NotOurs));
-    }
-
-    #[test]
-    fn proc_answers_and_missing_places_do_not() {
-        assert_eq!(answers(OsStr::new("/proc")), Ok(()));
-        assert_eq!(answers(OsStr::new("/proc/no-such")), Err(Errno::ENOENT));
     }
 }

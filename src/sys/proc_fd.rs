@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags};
 
 use super::errno::{Errno, Result};
+use super::ffi;
 
 static DIR: OnceLock<std::result::Result<OwnedFd, Errno>> = OnceLock::new();
 
@@ -28,6 +29,14 @@ pub(super) fn dir() -> Result<BorrowedFd<'static>> {
 /// ENOENT and the like when /proc is not mounted, EINVAL when it is not procfs.
 pub fn init() -> Result<()> {
     dir().map(drop)
+}
+
+/// Opens it anew, in a process forked after [`init`]: until then it is that of the process before.
+///
+/// # Errors
+/// As [`init`].
+pub fn renew() -> Result<()> {
+    ffi::replace_fd(dir()?, &open()?)
 }
 
 fn open() -> Result<OwnedFd> {

@@ -8,15 +8,18 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Resource};
-use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
+use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags};
 
 use super::errno::{Errno, Result};
 use super::ffi;
+use super::mountinfo::read_whole;
 
 mod daemon;
 
 pub use super::ffi::{Caught, SignalSet};
-pub use daemon::{Daemon, Outcome, Reporter, Waiter, fork_daemon};
+pub use daemon::{
+    Daemon, Outcome, Reporter, Side, Waiter, close_inherited, detach, end_now, fork_daemon,
+};
 
 /// Signals this program knows, by their numbers.
 pub mod signal {
@@ -88,17 +91,19 @@ pub fn may_configure_networks() -> bool {
 /// Whether this process is in a user namespace other than the first, or does not know. Nobody in there has privileges
 /// over the whole system, such as to keep set-id bits on a file that is written.
 pub fn in_user_namespace() -> bool {
-    let all = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
-    !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all)
+    let all = |map: &str| map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let map = read_whole(c"/proc/self/uid_map").unwrap_or_default();
+    !std::str::from_utf8(&map).is_ok_and(all)
 }
 
 /// Whether this process opens files whatever their modes, and yet has no privileges over the whole system: root of a
 /// user namespace.
 pub fn is_rootless_root() -> bool {
-    let has = |capability| {
-        rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+    let Ok(CapabilitySets { effective, .. }) = rustix::thread::capabilities(None) else {
+        return false;
     };
-    has(CapabilitySet::DAC_OVERRIDE) && (in_user_namespace() || !has(CapabilitySet::SYS_ADMIN))
+    effective.contains(CapabilitySet::DAC_OVERRIDE)
+        && (in_user_namespace() || !effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
 /// Is a group among the supplementary ones of a thread? False when the thread is gone.

@@ -34,6 +34,12 @@ fn a_daemon_keeps_nothing_of_its_caller() {
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
             let target = fs::read_link(entry.unwrap().path()).unwrap_or_default();
             assert!(!target.to_string_lossy().starts_with("pipe:"), "{target:?}");
+            // It was opened by the command, and is the daemon's own all the same.
+            let own = format!("/proc/{pid}/fd");
+            assert!(
+                !target.starts_with("/proc") || target.to_str() == Some(&own),
+                "{target:?}"
+            );
         }
         let limits = read("limits");
         let files = limits

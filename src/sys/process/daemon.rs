@@ -1,8 +1,11 @@
 //! Becoming a daemon.
 //!
-//! Invariant: a daemon is forked before any thread exists, and the command that started it returns only when the
-//! daemon says over a pipe that it serves, or why it does not. The daemon keeps none of the fds it inherited, so
+//! Invariant: a daemon is forked before any thread exists, and keeps none of the fds that its command inherited, so
 //! nobody who waits for the end of a pipe waits for the daemon.
+//!
+//! There are two ways. [`fork_daemon`] comes first, and all that may fail is done by the daemon: the command returns
+//! only when it hears over a pipe that the daemon serves, or why it does not. [`detach`] comes last, when nothing is
+//! left to do but to serve: the command did the rest, knows what became of it, and waits for nobody.
 
 use std::os::fd::OwnedFd;
 
@@ -13,6 +16,16 @@ use rustix::process::{Pid, WaitOptions};
 use super::clear_umask;
 use crate::sys::errno::Result;
 use crate::sys::ffi::{self, Fork};
+use crate::sys::proc_fd;
+
+/// Which side of [`detach`] this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The command. All that it has is the daemon's now, so it ends by [`end_now`].
+    Command,
+    /// The daemon, with all that the command had open.
+    Daemon,
+}
 
 /// Which side of [`fork_daemon`] this is.
 pub enum Daemon {
@@ -67,14 +80,50 @@ pub fn fork_daemon() -> Result<Daemon> {
 }
 
 fn settle(keep: &OwnedFd) -> Result<()> {
-    ffi::close_inherited(keep)?;
-    rustix::process::setsid()?;
+    ffi::close_inherited(Some(keep))?;
     rustix::process::chdir(c"/")?;
     clear_umask();
-    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+    leave_terminal(&null_device()?)
+}
+
+/// Closes what this process inherited besides its stdio. To be called before it opens anything.
+pub fn close_inherited() -> Result<()> {
+    ffi::close_inherited(None)
+}
+
+/// Forks, after [`close_inherited`]. The child keeps all that is open, and is a session of its own at `/`, with umask 0
+/// and stdio on `/dev/null`. All that is likely to fail does so before the fork, in the command.
+pub fn detach() -> Result<Side> {
+    let null = null_device()?;
+    rustix::process::chdir(c"/")?;
+    clear_umask();
+    match ffi::fork()? {
+        Fork::Parent(_) => Ok(Side::Command),
+        Fork::Child => {
+            leave_terminal(&null)?;
+            // Makes room for the one fd that is opened next.
+            drop(null);
+            proc_fd::renew()?;
+            Ok(Side::Daemon)
+        }
+    }
+}
+
+/// Ends this process without letting go of anything piece by piece.
+pub fn end_now(code: u8) -> ! {
+    ffi::exit_now(code.into())
+}
+
+fn null_device() -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(c"/dev/null", flags, Mode::empty())?)
+}
+
+fn leave_terminal(null: &OwnedFd) -> Result<()> {
+    rustix::process::setsid()?;
+    rustix::stdio::dup2_stdin(null)?;
+    rustix::stdio::dup2_stdout(null)?;
+    rustix::stdio::dup2_stderr(null)?;
     Ok(())
 }
 
