@@ -210,9 +210,10 @@ fn we_show_what_others_write_and_pass_it_on_as_it_came() {
                 manifest(&files.join("again-oci")),
             );
             assert_eq!(came, left);
-            // umoci changes it and skopeo carries it, as another form.
+            // umoci changes it and skopeo carries it, as another form. umoci rounds times to seconds.
             shop.sh("umoci unpack --image theirs:x bundle > umoci.log 2>&1 || (cat umoci.log >&2; false)
-                     cd bundle/rootfs; rm one; echo umoci > umoci; rm -r null; mknod null c 1 3; cd ../..
+                     cd bundle/rootfs; rm one; echo umoci > umoci; rm -r null; mknod null c 1 3
+                     touch -d @1700000000 umoci null; cd ../..
                      umoci repack --image theirs:y bundle > umoci.log 2>&1 || (cat umoci.log >&2; false)
                      skopeo --insecure-policy copy -q oci:theirs:y docker-archive:umoci.tar:it:1
                      skopeo --insecure-policy copy -q oci:theirs:y oci-archive:umoci.oci:y");
