@@ -16,13 +16,9 @@ use crate::sys::errno::Errno;
 use crate::sys::fusermount::HelperError;
 use crate::sys::mount::{self, Bits, Device, Failure, Point, Unmounted};
 use crate::sys::process::{SignalSet, signal};
-use crate::sys::readahead;
 
 /// Threads that answer requests, unless told otherwise: more were slower in every measurement.
 const THREADS_DEFAULT: usize = 2;
-/// How far the kernel reads ahead, and so the size of its read requests. More was no faster, and each fault of a
-/// mapping that is used here and there brings as much.
-const READ_AHEAD_KIB: u32 = 256;
 
 /// Why there is no mount: one line, with a hint where there is one.
 #[derive(Debug)]
@@ -116,7 +112,6 @@ impl Mounted {
         match fuser::Session::from_fd(filesystem, self.device, fuser::SessionACL::All, config) {
             Ok(inner) => {
                 notify.connect(inner.notifier());
-                read_ahead(&self.point);
                 Ok(Session {
                     inner,
                     point: self.point,
@@ -132,15 +127,6 @@ impl Mounted {
                 )))
             }
         }
-    }
-}
-
-/// The handshake can only make it less than the kernel's 128 KiB. Where more is not allowed, reads are slower.
-fn read_ahead(point: &Point) {
-    if let Some(device) = point.device()
-        && let Err(errno) = readahead::set(device, READ_AHEAD_KIB)
-    {
-        log::debug!("the kernel reads ahead no further than usual: {errno}");
     }
 }
 

@@ -31,7 +31,6 @@ pub mod ping;
 pub mod proc_fd;
 pub mod process;
 pub mod quota;
-pub mod readahead;
 pub mod remove;
 pub mod resolve;
 pub mod rtnl;

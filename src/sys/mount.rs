@@ -219,11 +219,6 @@ impl Point {
         &self.target
     }
 
-    /// Its device number, where it could be told from other mounts.
-    pub fn device(&self) -> Option<(u32, u32)> {
-        self.identity.map(|identity| identity.device)
-    }
-
     /// Unmounts it, if it is still there and on top: plainly, else lazily.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Requests for each operation, on a mount of the superuser (with passthrough) and on one without.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use crate::support::env;
@@ -270,32 +270,5 @@ fn check(rows: &'static [Row], options: &'static str) {
         drop(requests);
         mounted.unmount().expect("unmount");
         assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
-    });
-}
-
-/// 256 KiB in each request: the kernel by itself asks for 128 KiB.
-#[test]
-fn a_large_lower_file_is_read_by_large_requests() {
-    const LEN: usize = 4 << 20;
-    if let Some(why) = env::mounted_tests_impossible() {
-        return env::cannot_run("large requests", &why);
-    }
-    env::isolated(|| {
-        let scratch = env::Scratch::new();
-        let layers = Layers::new(scratch.path(), 1, true);
-        layers.lower(1).file("large", vec![b'l'; LEN]);
-        layers.settle();
-        let mounted = Mounted::new(Server::Plyfs, &layers, "").expect("mount");
-        let requests = Requests::of(mounted.path()).expect("tracefs with the events of FUSE");
-        let mut file = open(mounted.path(), "large");
-        let mut data = vec![0; LEN];
-        let sent = requests
-            .during(|| file.read_exact(&mut data).expect("read"))
-            .expect("trace");
-        assert_eq!(data, vec![b'l'; LEN]);
-        let reads = sent.split(' ').filter(|name| *name == "READ").count();
-        assert_eq!(reads, LEN / (256 << 10), "{sent}");
-        drop((file, requests));
-        mounted.unmount().expect("unmount");
     });
 }
