@@ -152,10 +152,7 @@ impl Book {
         for address in listing(&dir)? {
             let path = dir.join(address);
             let holder = fs::read_link(&path).or_at("claim", &path)?;
-            let holder = holder.to_string_lossy();
-            let owner = holder
-                .split_once('/')
-                .and_then(|(net, own)| key_of(net, own));
+            let owner = key_of_port(&holder.to_string_lossy());
             if let Some(owner) = owner.filter(|own| own.id == key.id && own.network != key.network)
             {
                 return Ok(Some(owner));
@@ -250,11 +247,7 @@ impl Book {
         }
         let ports = self.layout.ports();
         for port in listing(&ports)? {
-            let owner = |text: &str| {
-                text.split_once('/')
-                    .and_then(|(network, owner)| key_of(network, owner))
-            };
-            found.extend(self.unowned(&ports.join(port), owner)?);
+            found.extend(self.unowned(&ports.join(port), key_of_port)?);
         }
         Ok(found)
     }
@@ -335,6 +328,12 @@ fn key_of(network: &str, owner: &str) -> Option<Key> {
         interface: interface.into(),
         ..Key::new(network, id)
     })
+}
+
+/// `NETWORK/ID@INTERFACE`, whose a port is.
+fn key_of_port(owner: &str) -> Option<Key> {
+    let (network, owner) = owner.split_once('/')?;
+    key_of(network, owner)
 }
 
 fn taken(network: &str, owner: &str, what: String) -> Refused {

@@ -60,6 +60,16 @@ impl Netavark {
     }
 }
 
+/// Of links but the loopback, and of rules.
+fn nothing_is_left() {
+    let left = run("ip", &["-brief", "link"]);
+    assert!(
+        left.starts_with("lo ") && left.lines().count() == 1,
+        "{left}"
+    );
+    assert_eq!(run("nft", &["list", "ruleset"]), "");
+}
+
 /// A container on two networks, in the lists of netavark 2.
 fn request() -> Value {
     json!({
@@ -115,12 +125,7 @@ fn lists_of_networks() {
                 Value::Null
             );
         }
-        let left = run("ip", &["-brief", "link"]);
-        assert!(
-            left.starts_with("lo ") && left.lines().count() == 1,
-            "{left}"
-        );
-        assert_eq!(run("nft", &["list", "ruleset"]), "");
+        nothing_is_left();
     });
 }
 
@@ -235,12 +240,7 @@ fn networks_without_addresses() {
             let place = format!("/run/netns/{name}");
             assert_eq!(netavark.ok(&["teardown", &place], &bare(name)), Value::Null);
         }
-        let left = run("ip", &["-brief", "link"]);
-        assert!(
-            left.starts_with("lo ") && left.lines().count() == 1,
-            "{left}"
-        );
-        assert_eq!(run("nft", &["list", "ruleset"]), "");
+        nothing_is_left();
     });
 }
 

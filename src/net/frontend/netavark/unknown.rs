@@ -49,30 +49,26 @@ pub(super) fn fields(text: &str) -> Vec<String> {
     let mut found = strange(&request, REQUEST, "");
     for (name, wish) in entries(&request["networks"]) {
         let of = format!(" of network {}", name.escape_debug());
-        found.extend(strange(&wish, WISH, &of));
+        found.extend(strange(wish, WISH, &of));
         found.extend(strange(&wish["options"], &[], &of));
     }
     for (name, info) in entries(&request["network_info"]) {
         let of = format!(" of network {}", name.escape_debug());
-        found.extend(strange(&info, INFO, &of));
+        found.extend(strange(info, INFO, &of));
     }
     found
 }
 
 /// A map by name, or a list of what has a name.
-fn entries(value: &Value) -> Vec<(String, Value)> {
-    let named = |value: &Value| {
-        (
-            value["name"].as_str().unwrap_or_default().to_string(),
-            value.clone(),
-        )
-    };
+fn entries(value: &Value) -> Vec<(&str, &Value)> {
     match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        Value::Array(list) => list.iter().map(named).collect(),
+        Value::Object(map) => map.iter().map(|(name, one)| (name.as_str(), one)).collect(),
+        Value::Array(list) => {
+            let named = list
+                .iter()
+                .map(|one| (one["name"].as_str().unwrap_or_default(), one));
+            named.collect()
+        }
         _ => Vec::new(),
     }
 }
