@@ -20,14 +20,28 @@ pub fn scenarios() -> Vec<Scenario> {
             rows: &["append to small lower files"],
             programs: &[],
             build: |site| small(site, APPENDED),
-            run: append,
+            run: |run| append(run, "append to small lower files", ""),
+        },
+        Scenario {
+            name: "append to lower files, volatile",
+            rows: &["append to small lower files, volatile"],
+            programs: &[],
+            build: |site| small(site, APPENDED),
+            run: |run| append(run, "append to small lower files, volatile", "volatile"),
         },
         Scenario {
             name: "chmod of lower files",
             rows: &["chmod of lower files"],
             programs: &[],
             build: |site| small(site, CHANGED),
-            run: chmod,
+            run: |run| chmod(run, "chmod of lower files", ""),
+        },
+        Scenario {
+            name: "chmod of lower files, volatile",
+            rows: &["chmod of lower files, volatile"],
+            programs: &[],
+            build: |site| small(site, CHANGED),
+            run: |run| chmod(run, "chmod of lower files, volatile", "volatile"),
         },
         Scenario {
             name: "append to a big lower file",
@@ -60,24 +74,38 @@ fn extend(path: &Path) {
     file.write_all(b"and more").unwrap();
 }
 
-fn append(run: &mut Run) {
+/// Mounts again, to look at what was made.
+fn mount_again(run: &mut Run) -> PathBuf {
+    run.unmount();
+    // The kernel remembers there that an upper layer was volatile, and mounts it no more.
+    empty(run, "w");
+    run.mount(1)
+}
+
+fn empty(run: &Run, name: &str) {
+    let at = run.site.root.join(name);
+    fs::remove_dir_all(&at).unwrap();
+    fs::create_dir(&at).unwrap();
+}
+
+fn append(run: &mut Run, row: &str, options: &str) {
     let files = run.site.scaled(APPENDED);
-    let merged = run.mount(1);
-    run.time("append to small lower files", || {
+    let merged = run.mount_with(1, options);
+    run.time(row, || {
         (0..files).for_each(|i| extend(&merged.join(path(i))))
     });
-    let merged = run.mount(1);
+    let merged = mount_again(run);
     let expected = [bytes(1, SMALL), b"and more".to_vec()].concat();
     (0..files).for_each(|i| must_hold(&merged.join(path(i)), &expected));
 }
 
-fn chmod(run: &mut Run) {
+fn chmod(run: &mut Run, row: &str, options: &str) {
     let files = run.site.scaled(CHANGED);
-    let merged = run.mount(1);
+    let merged = run.mount_with(1, options);
     let change =
         |i| fs::set_permissions(merged.join(path(i)), Permissions::from_mode(0o600)).unwrap();
-    run.time("chmod of lower files", || (0..files).for_each(change));
-    let merged = run.mount(1);
+    run.time(row, || (0..files).for_each(change));
+    let merged = mount_again(run);
     let text = bytes(1, SMALL);
     for i in 0..files {
         assert_eq!(
@@ -124,12 +152,7 @@ fn append_big(run: &mut Run) {
             assert!(found == block, "block {i}");
         }
         drop(file);
-        // The kernel remembers in the work directory that this upper may be damaged, and mounts it no more.
         run.unmount();
-        for name in ["u", "w"] {
-            let at = run.site.root.join(name);
-            fs::remove_dir_all(&at).unwrap();
-            fs::create_dir(&at).unwrap();
-        }
+        ["u", "w"].into_iter().for_each(|name| empty(run, name));
     }
 }
