@@ -40,6 +40,7 @@ const ROWS: &[(&str, &str)] = &[
 
 const COLUMNS: &[(Server, &str)] = &[
     (Server::Plyfs, "#2a6fb0"),
+    (Server::Rings, "#1d9a8a"),
     (Server::Rootless, "#7fb3dd"),
     (Server::Peer, "#d98b3a"),
 ];
@@ -63,25 +64,31 @@ fn x(ratio: f64) -> f64 {
 pub fn svg(table: &Table) -> String {
     let has = |row: &&(&str, &str)| table.ratio(row.0, Server::Plyfs, Server::Kernel).is_some();
     let rows: Vec<_> = ROWS.iter().filter(has).collect();
-    let step = COLUMNS.len() as f64 * BAR + GAP;
+    let measured = table.server_columns();
+    let columns: Vec<_> = COLUMNS
+        .iter()
+        .filter(|(server, _)| measured.contains(server))
+        .collect();
+    let bars = columns.len() as f64 * BAR;
+    let step = bars + GAP;
     let height = TOP + rows.len() as f64 * step + 10.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n\
          <text x=\"8\" y=\"18\" font-size=\"14\">Time beside kernel overlayfs = 1 (less is faster)</text>\n"
     );
-    legend(&mut svg);
+    legend(&mut svg, &columns);
     scale(&mut svg, height);
     for (i, (row, label)) in rows.iter().enumerate() {
         let y = TOP + i as f64 * step;
-        let middle = y + COLUMNS.len() as f64 * BAR / 2.0 + 4.0;
+        let middle = y + bars / 2.0 + 4.0;
         writeln!(
             svg,
             "<text x=\"{}\" y=\"{middle:.0}\" text-anchor=\"end\">{label}</text>",
             LABELS - 8.0
         )
         .unwrap();
-        for (n, (server, colour)) in COLUMNS.iter().enumerate() {
+        for (n, (server, colour)) in columns.iter().enumerate() {
             if let Some(ratio) = table.ratio(row, *server, Server::Kernel) {
                 bar(&mut svg, ratio, y + n as f64 * BAR, colour);
             }
@@ -108,9 +115,9 @@ fn bar(svg: &mut String, ratio: f64, y: f64, colour: &str) {
     .unwrap();
 }
 
-fn legend(svg: &mut String) {
-    for (n, (server, colour)) in COLUMNS.iter().enumerate() {
-        let at = LABELS + 170.0 * n as f64;
+fn legend(svg: &mut String, columns: &[&(Server, &str)]) {
+    for (n, (server, colour)) in columns.iter().enumerate() {
+        let at = LABELS + 145.0 * n as f64;
         writeln!(
             svg,
             "<rect x=\"{at}\" y=\"28\" width=\"12\" height=\"10\" fill=\"{colour}\"/>\

@@ -12,7 +12,7 @@
 //! run looks at what it reads and at what it made, so a mount that answers wrongly fails instead of winning.
 //!
 //! Read in this order: `scenario` (what a run is given), `walk` (a family of scenarios), `servers`, `worker` (a run),
-//! `place` (where layers live), `table`, `targets`, `chart`.
+//! `place` (where layers live), `rings`, `table`, `targets`, `chart`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // What goes wrong here is told by the panic.
 
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use place::Place;
+use rings::Offer;
 use scenario::Scenario;
 use servers::Server;
 use table::Table;
@@ -36,6 +37,7 @@ mod memory;
 mod place;
 mod programs;
 mod random;
+mod rings;
 mod scenario;
 mod servers;
 mod small;
@@ -138,8 +140,14 @@ fn measure(options: &Options, scenarios: &[Scenario]) -> Table {
     if options.servers.contains(&Server::Peer) {
         servers::install_peer();
     }
+    let mut servers = options.servers.clone();
+    let with_rings = servers.contains(&Server::Rings).then(Offer::new);
+    if let Some(Err(why)) = &with_rings {
+        eprintln!("{}: CANNOT RUN HERE: {why}", Server::Rings.name());
+        servers.retain(|server| *server != Server::Rings);
+    }
     let place = Place::new(&options.place);
-    let mut table = Table::new(options);
+    let mut table = Table::new(options, &servers);
     for scenario in scenarios.iter().filter(|s| options.wants(s)) {
         let start = std::time::Instant::now();
         if let Some(missing) = scenario.missing_program() {
@@ -148,7 +156,7 @@ fn measure(options: &Options, scenarios: &[Scenario]) -> Table {
         }
         place.build(scenario, options.size());
         for _ in 0..options.rounds() {
-            for server in &options.servers {
+            for server in &servers {
                 place.cool();
                 place.refresh();
                 match worker::start(&place, scenario, *server, options.size()) {

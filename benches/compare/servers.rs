@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -16,6 +18,8 @@ pub enum Server {
     Kernel,
     /// plyfs, by the superuser
     Plyfs,
+    /// The same, with FUSE over io_uring
+    Rings,
     /// plyfs, by root of a user namespace
     Rootless,
     /// fuse-overlayfs 2.0, by the superuser
@@ -28,9 +32,10 @@ const PEER: &str = "fuse-overlayfs@2.0.0";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Server {
-    pub const ALL: [Server; 4] = [
+    pub const ALL: [Server; 5] = [
         Server::Kernel,
         Server::Plyfs,
+        Server::Rings,
         Server::Rootless,
         Server::Peer,
     ];
@@ -40,6 +45,7 @@ impl Server {
         match self {
             Server::Kernel => "kernel",
             Server::Plyfs => "plyfs",
+            Server::Rings => "plyfs rings",
             Server::Rootless => "plyfs rootless",
             Server::Peer => "fuse-overlayfs 2.0",
         }
@@ -51,6 +57,11 @@ impl Server {
         found.unwrap_or_else(|| panic!("no server {name}"))
     }
 
+    /// Is it plyfs, in whatever way?
+    pub fn is_plyfs(self) -> bool {
+        matches!(self, Server::Plyfs | Server::Rings | Server::Rootless)
+    }
+
     /// The command that mounts and returns. The kernel's is mount(8): that is what stands beside a daemon's start.
     pub fn mount_command(self, options: &str) -> Command {
         let mut command = match self {
@@ -59,7 +70,7 @@ impl Server {
                 command.args(["-t", "overlay", "overlay"]);
                 command
             }
-            Server::Plyfs | Server::Rootless => {
+            Server::Plyfs | Server::Rings | Server::Rootless => {
                 let mut command = Command::new(plyfs());
                 command.arg("mount");
                 command
@@ -73,7 +84,7 @@ impl Server {
     /// The command that unmounts.
     pub fn unmount_command(self) -> Command {
         let mut command = match self {
-            Server::Plyfs | Server::Rootless => {
+            Server::Plyfs | Server::Rings | Server::Rootless => {
                 let mut command = Command::new(plyfs());
                 command.arg("umount");
                 command
@@ -106,6 +117,28 @@ pub fn install_peer() {
     assert!(status.success(), "cargo install {PEER}: {status}");
 }
 
+/// Does plyfs take this mount option? Mounts nothing.
+///
+/// # Errors
+/// What it says against it.
+pub fn accepts(option: &str) -> Result<(), String> {
+    let mut command = Command::new(plyfs());
+    // The helper of mount(8) has a dry run.
+    command.arg0("mount.plyfs").args(["plyfs", "/", "-f", "-o"]);
+    command.arg(format!("lowerdir=/,{option}"));
+    let out = command.output().expect("start plyfs");
+    let words = String::from_utf8_lossy(&out.stderr);
+    let refused = || Err(words.trim().to_string());
+    if out.status.success() {
+        Ok(())
+    } else {
+        refused()
+    }
+}
+
+/// One that does not, has none to be turned off.
+static KNOWS_RINGS: LazyLock<bool> = LazyLock::new(|| accepts("rings=off").is_ok());
+
 /// The layers as mount options, with paths as seen from the site's root: 500 of them must fit into one page.
 pub fn options(server: Server, lowers: usize, extra: &str) -> String {
     let mut text = String::from("lowerdir=");
@@ -113,10 +146,13 @@ pub fn options(server: Server, lowers: usize, extra: &str) -> String {
         write!(text, "{}l{n}", if n > 1 { ":" } else { "" }).unwrap();
     }
     text += ",upperdir=u,workdir=w";
-    if server == Server::Kernel {
+    text += match server {
         // What the others do unasked.
-        text += ",index=off,redirect_dir=off,metacopy=off";
-    }
+        Server::Kernel => ",index=off,redirect_dir=off,metacopy=off",
+        Server::Rings => ",rings=on",
+        Server::Plyfs | Server::Rootless if *KNOWS_RINGS => ",rings=off",
+        Server::Plyfs | Server::Rootless | Server::Peer => "",
+    };
     if !extra.is_empty() {
         text += ",";
         text += extra;

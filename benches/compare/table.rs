@@ -30,16 +30,12 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new(options: &Options) -> Table {
+    pub fn new(options: &Options, servers: &[Server]) -> Table {
         Table {
             machine: machine(),
             repeats: options.rounds(),
             percent_of_full_size: options.size(),
-            servers: options
-                .servers
-                .iter()
-                .map(|server| server.name().into())
-                .collect(),
+            servers: servers.iter().map(|server| server.name().into()).collect(),
             figures: BTreeMap::new(),
             failed: Vec::new(),
         }
@@ -54,6 +50,9 @@ impl Table {
     /// With the rows of another.
     pub fn joined(mut self, other: Table) -> Table {
         self.repeats = self.repeats.min(other.repeats);
+        let names = Server::ALL.map(Server::name).into_iter();
+        let in_either = |name: &&str| self.has(name) || other.has(name);
+        self.servers = names.filter(in_either).map(String::from).collect();
         self.figures.extend(other.figures);
         self.failed.extend(other.failed);
         self
@@ -69,6 +68,10 @@ impl Table {
     pub fn fail(&mut self, server: Server, scenario: &Scenario) {
         self.failed
             .push((scenario.name.into(), server.name().into()));
+    }
+
+    fn has(&self, server: &str) -> bool {
+        self.servers.iter().any(|name| name == server)
     }
 
     /// Half of the runs were no worse.
@@ -99,7 +102,8 @@ impl Table {
         all.copied().filter(|row| self.figures.contains_key(*row))
     }
 
-    fn server_columns(&self) -> Vec<Server> {
+    /// Who was measured, in the order of the columns.
+    pub fn server_columns(&self) -> Vec<Server> {
         self.servers
             .iter()
             .map(|name| Server::named(name))
@@ -113,7 +117,7 @@ impl Table {
             if server != Server::Kernel {
                 head.push("x kernel".into());
             }
-            if matches!(server, Server::Plyfs | Server::Rootless) {
+            if server.is_plyfs() {
                 head.push("x fo2".into());
             }
         }
@@ -135,7 +139,7 @@ impl Table {
             if server != Server::Kernel {
                 cells.push(times(server, Server::Kernel));
             }
-            if matches!(server, Server::Plyfs | Server::Rootless) {
+            if server.is_plyfs() {
                 cells.push(times(server, Server::Peer));
             }
         }
@@ -197,11 +201,13 @@ impl Table {
             .unwrap();
         }
         text += ".\n";
-        if let Some(mean) = targets::metadata_mean(self) {
+        if let Some(mean) = targets::metadata_mean(self, Server::Plyfs) {
             let verdict = if mean >= 3.0 { "holds" } else { "**missed**" };
+            let rings = targets::metadata_mean(self, Server::Rings)
+                .map_or(String::new(), |mean| format!(", rings {mean:.2}"));
             writeln!(
                 text,
-                "Names and attributes, geometric mean: {mean:.2} times faster than fuse-overlayfs 2.0 (>= 3) {verdict}."
+                "Names and attributes, geometric mean: {mean:.2} times faster than fuse-overlayfs 2.0 (>= 3) {verdict}{rings}."
             )
             .unwrap();
         }

@@ -20,7 +20,7 @@ enum Bar {
 }
 
 use Bar::{MiB, Times};
-use Server::{Kernel, Peer, Plyfs, Rootless};
+use Server::{Kernel, Peer, Plyfs, Rings, Rootless};
 
 const fn target(rows: &'static [&'static str], who: Server, bar: Bar) -> Target {
     Target { rows, who, bar }
@@ -137,9 +137,12 @@ impl Target {
         } else {
             ""
         };
+        let rings = self.bar.value(table, row, Rings);
+        let rings = rings.filter(|_| self.who == Plyfs && value > bar);
         Some(format!(
-            "{who}{value:.2} (<= {bar:.2} {what}) {}",
-            outcome(value, bar)
+            "{who}{value:.2} (<= {bar:.2} {what}) {}{}",
+            outcome(value, bar),
+            rings.map_or(String::new(), |value| beside(value, bar))
         ))
     }
 }
@@ -166,6 +169,7 @@ fn short(server: Server) -> &'static str {
         Kernel => "kernel",
         Peer => "fo2",
         Plyfs => "plyfs",
+        Rings => "rings",
         Rootless => "rootless",
     }
 }
@@ -175,6 +179,15 @@ fn outcome(value: f64, bar: f64) -> String {
         "holds".into()
     } else {
         format!("**missed by {:.0} %**", (value / bar - 1.0) * 100.0)
+    }
+}
+
+/// What rings reach where plyfs without them misses a target.
+fn beside(value: f64, bar: f64) -> String {
+    if value <= bar {
+        format!(", rings {value:.2} holds")
+    } else {
+        format!(", rings {value:.2} by {:.0} %", (value / bar - 1.0) * 100.0)
     }
 }
 
@@ -217,14 +230,14 @@ const METADATA: &[&str] = &[
 ];
 
 /// The ratio to fuse-overlayfs over all rows of metadata: their geometric mean, as "so many times faster".
-pub fn metadata_mean(table: &Table) -> Option<f64> {
+pub fn metadata_mean(table: &Table, who: Server) -> Option<f64> {
     let scenarios = crate::scenario::all();
     let rows = scenarios
         .iter()
         .filter(|s| METADATA.contains(&s.name))
         .flat_map(|s| s.rows);
     let logs: Vec<f64> = rows
-        .filter_map(|row| table.ratio(row, Plyfs, Peer))
+        .filter_map(|row| table.ratio(row, who, Peer))
         .map(f64::ln)
         .collect();
     (!logs.is_empty()).then(|| (-logs.iter().sum::<f64>() / logs.len() as f64).exp())
