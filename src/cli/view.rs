@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::changes::{Change, Kind};
 use super::failure::Failure;
-use crate::fs::adapter::{Adapter, Settings};
+use crate::fs::adapter::Adapter;
+use crate::fs::settings::Settings;
 use crate::layer::layer::Problem;
 use crate::overlay::Overlay;
 use crate::overlay::mount::MountError;

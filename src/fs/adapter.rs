@@ -1,5 +1,5 @@
-//! `impl fuser::Filesystem`: decode, call one verb of the [`Overlay`], reply. What may take long is done by the
-//! workers. A panic below is logged and answered with EIO; the mount lives on.
+//! `impl fuser::Filesystem`: decode, call one verb of the `Server`, encode the answer. What may take long is done by
+//! the workers.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,53 +15,29 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
-use super::convert::{self, Member, caller, kills_set_id};
-use super::handshake::{self, Wishes};
+use super::convert::{self, asker};
+use super::handshake;
 use super::notify::Notify;
-use super::passthrough::{handle, is_passthrough};
+use super::passthrough::{Backing, Fh};
 use super::pool::Pool;
-use super::reply::{empty, run, written, xattr};
-use super::server::{BUFFER, Server, UNOPENED, file, file_with, node};
+use super::reply::{self, GENERATION, empty, written};
+use super::run::run;
+use super::server::{BUFFER, Plus, Server};
+use super::settings::Settings;
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
 use crate::overlay::change::long::Takes;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
+use crate::overlay::node::NodeId;
 use crate::overlay::node::handle::room;
-use crate::overlay::view::io::Seek;
-use crate::sys::errno::Errno;
-use crate::sys::xattr::XattrMode;
-
-const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
-const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
-const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
-const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
-const SEEK_DATA: i32 = 3;
-const SEEK_HOLE: i32 = 4;
-
-const ACCESS_ACL: &str = "system.posix_acl_access";
-
-/// What the FUSE side of a mount may do.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How long the kernel may keep names and attributes; `None` is for ever.
-    pub timeout: Option<Duration>,
-    /// POSIX ACLs are kept and enforced.
-    pub acl: bool,
-    /// Let the kernel read and write layer files by itself where it may and where it pays.
-    pub passthrough: bool,
-    /// Lower files as well, where they may be copied up while they are open.
-    pub lower_passthrough: bool,
-    /// The kernel opens and closes files without telling.
-    pub noopen: bool,
-}
 
 /// The FUSE side of a mount.
 #[derive(Debug)]
 pub struct Adapter {
     fs: Arc<Server>,
     pool: Pool,
-    wishes: Wishes,
+    settings: Settings,
 }
 
 impl Adapter {
@@ -70,11 +46,7 @@ impl Adapter {
         Adapter {
             fs: Arc::new(Server::new(overlay, &settings)),
             pool: Pool::default(),
-            wishes: Wishes {
-                acl: settings.acl,
-                passthrough: settings.passthrough,
-                noopen: settings.noopen,
-            },
+            settings,
         }
     }
 
@@ -102,46 +74,40 @@ impl Adapter {
     }
 }
 
+/// The node that a request means.
+fn node(ino: INodeNo) -> NodeId {
+    NodeId(ino.0)
+}
+
+/// What it calls an open file.
+fn open_file(fh: FileHandle) -> Fh {
+    Fh(fh.0)
+}
+
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        if handshake::agree(self.wishes, config) {
-            self.fs.passthrough.enable();
+        if handshake::agree(&self.settings, config) {
+            self.fs.enable_passthrough();
         }
         Ok(())
     }
 
     fn destroy(&mut self) {
         self.pool.drain();
-        if let Err(errno) = run(|| self.fs.overlay.sync()) {
-            log::error!("the upper layer may not be all on disk: {errno}");
-        }
+        self.fs.end();
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = run(|| self.fs.overlay.lookup(node(parent), name));
-        self.fs.looked_up(found, reply);
+        let found = self.fs.entry(|overlay| overlay.lookup(node(parent), name));
+        reply::looked_up(found, self.fs.ttl, reply);
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        // Nobody waits for an answer.
-        if let Err(errno) = run(|| {
-            if self.fs.overlay.forget(node(ino), nlookup) {
-                self.fs.passthrough.forget(node(ino));
-            }
-            Ok(())
-        }) {
-            log::error!("forget: {errno}");
-        }
+        self.fs.forget(node(ino), nlookup);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.fs.attr(
-            run(|| {
-                let file = fh.map(|fh| file(ino, fh));
-                self.fs.overlay.getattr(node(ino), file)
-            }),
-            reply,
-        );
+        reply::attr(self.fs.getattr(node(ino), fh.map(open_file)), reply);
     }
 
     fn setattr(
@@ -169,34 +135,18 @@ impl Filesystem for Adapter {
             size,
             atime: convert::set_time(atime),
             mtime: convert::set_time(mtime),
-            kill_set_id: kills_set_id(req),
+            kill_set_id: asker(req).kills_set_id(),
             caller: req.uid(),
         };
-        // With `noopen` the kernel names no file, though one may be open.
-        let fh = fh.or(self.wishes.noopen.then_some(UNOPENED));
         let takes = self.fs.overlay.setattr_takes(node(ino), size);
         self.answer(takes, move |fs| {
-            let set = || {
-                // Of what is cached under another id the kernel must know.
-                if size.is_some() {
-                    fs.check_told(ino)?;
-                }
-                let file = fh.map(|fh| file(ino, fh));
-                fs.overlay.setattr(node(ino), set, file)
-            };
-            let result = run(set);
-            if size.is_some() {
-                fs.passthrough.changed(node(ino));
-            }
-            fs.attr(result, reply);
+            reply::attr(fs.setattr(node(ino), set, fh.map(open_file)), reply);
         });
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        match run(|| self.fs.overlay.readlink(node(ino))) {
-            Ok(target) => reply.data(&target),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
+        let target = run(|| self.fs.overlay.readlink(node(ino)));
+        reply::data(target.as_deref().map_err(|errno| *errno), reply);
     }
 
     fn mknod(
@@ -209,15 +159,11 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let caller = caller(req, umask);
-        self.fs.entry(
-            run(|| {
-                self.fs
-                    .overlay
-                    .mknod(node(parent), name, mode, rdev, caller)
-            }),
-            reply,
-        );
+        let caller = asker(req).caller(umask);
+        let made = self
+            .fs
+            .entry(|overlay| overlay.mknod(node(parent), name, mode, rdev, caller));
+        reply::entry(made, reply);
     }
 
     fn mkdir(
@@ -229,11 +175,11 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let caller = caller(req, umask);
-        self.fs.entry(
-            run(|| self.fs.overlay.mkdir(node(parent), name, mode, caller)),
-            reply,
-        );
+        let caller = asker(req).caller(umask);
+        let made = self
+            .fs
+            .entry(|overlay| overlay.mkdir(node(parent), name, mode, caller));
+        reply::entry(made, reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -256,15 +202,11 @@ impl Filesystem for Adapter {
         target: &std::path::Path,
         reply: ReplyEntry,
     ) {
-        let (caller, target) = (caller(req, 0), target.as_os_str().as_bytes());
-        self.fs.entry(
-            run(|| {
-                self.fs
-                    .overlay
-                    .symlink(node(parent), link_name, target, caller)
-            }),
-            reply,
-        );
+        let (caller, target) = (asker(req).caller(0), target.as_os_str().as_bytes());
+        let made = self
+            .fs
+            .entry(|overlay| overlay.symlink(node(parent), link_name, target, caller));
+        reply::entry(made, reply);
     }
 
     fn rename(
@@ -302,19 +244,24 @@ impl Filesystem for Adapter {
         let takes = self.fs.overlay.change_takes(node(ino));
         let newname = newname.to_os_string();
         self.answer(takes, move |fs| {
-            let linked = run(|| fs.overlay.link(node(ino), node(newparent), &newname));
-            fs.entry(linked, reply);
+            let linked = fs.entry(|overlay| overlay.link(node(ino), node(newparent), &newname));
+            reply::entry(linked, reply);
         });
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if self.wishes.noopen {
+        if self.settings.noopen {
             // The kernel goes on without asking again.
             return reply.error(fuser::Errno::ENOSYS);
         }
-        let kill = kills_set_id(req);
-        let takes = self.fs.overlay.open_takes(node(ino), flags.0);
-        self.answer(takes, move |fs| fs.open(ino, flags, kill, reply));
+        let (ino, kill) = (node(ino), asker(req).kills_set_id());
+        let takes = self.fs.overlay.open_takes(ino, flags.0);
+        self.answer(takes, move |fs| {
+            let opened = fs.open(ino, flags.0, kill, |file| {
+                reply.open_backing(file).map(Backing::Fuser)
+            });
+            reply::opened(opened, reply);
+        });
     }
 
     fn create(
@@ -327,8 +274,13 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let caller = caller(req, umask);
-        self.fs.create((parent, name), mode, flags, caller, reply);
+        let at = (node(parent), name);
+        let created = self
+            .fs
+            .create(at, (mode, flags), asker(req).caller(umask), |file| {
+                reply.open_backing(file).map(Backing::Fuser)
+            });
+        reply::created(created, reply);
     }
 
     fn read(
@@ -344,10 +296,9 @@ impl Filesystem for Adapter {
     ) {
         BUFFER.with_borrow_mut(|buffer| {
             let buffer = room(buffer, size as usize);
-            match run(|| self.fs.overlay.read(file(ino, fh), buffer, offset)) {
-                Ok(len) => reply.data(&buffer[..len]),
-                Err(errno) => reply.error(convert::errno(errno)),
-            }
+            let file = open_file(fh).file(node(ino));
+            let read = run(|| self.fs.overlay.read(file, buffer, offset));
+            reply::data(read.map(|len| &buffer[..len]), reply);
         });
     }
 
@@ -364,16 +315,15 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let to = file_with(ino, fh, flags.0);
-        let write = move |fs: &Server, data: &[u8], reply: ReplyWrite| {
-            let result = run(|| fs.overlay.write(to, data, offset, kill));
-            written(fs.tried(ino, kill, result), reply);
-        };
+        let to = open_file(fh).file_with(node(ino), flags.0);
+        let at = (node(ino), to);
         match self.fs.overlay.write_takes(to) {
-            Takes::NoTime => write(&self.fs, data, reply),
+            Takes::NoTime => written(self.fs.write(at, data, offset, kill), reply),
             takes => {
                 let data = data.to_vec();
-                self.answer(takes, move |fs| write(fs, &data, reply));
+                self.answer(takes, move |fs| {
+                    written(fs.write(at, &data, offset, kill), reply);
+                });
             }
         }
     }
@@ -400,12 +350,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let result = run(|| {
-            self.fs.overlay.release(handle(fh));
-            self.fs.passthrough.release(node(ino), is_passthrough(fh));
-            Ok(())
-        });
-        empty(result, reply);
+        empty(self.fs.release(node(ino), open_file(fh)), reply);
     }
 
     fn fsync(
@@ -417,7 +362,8 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.answer(self.fs.overlay.sync_takes(), move |fs| {
-            empty(run(|| fs.overlay.fsync(file(ino, fh), datasync)), reply);
+            let file = open_file(fh).file(node(ino));
+            empty(run(|| fs.overlay.fsync(file, datasync)), reply);
         });
     }
 
@@ -433,9 +379,18 @@ impl Filesystem for Adapter {
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
-        reply: ReplyDirectory,
+        mut reply: ReplyDirectory,
     ) {
-        self.fs.readdir(ino, offset, reply);
+        let listed = run(|| {
+            self.fs.overlay.readdir(node(ino), offset, |entry| {
+                let (name, kind) = (OsStr::from_bytes(entry.name), convert::kind(entry.kind));
+                !reply.add(INodeNo(entry.ino), entry.next, kind, name)
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
     }
 
     fn readdirplus(
@@ -444,9 +399,26 @@ impl Filesystem for Adapter {
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
-        reply: ReplyDirectoryPlus,
+        mut reply: ReplyDirectoryPlus,
     ) {
-        self.fs.readdirplus(ino, offset, reply);
+        let listed = self
+            .fs
+            .readdirplus(node(ino), offset, |Plus { dirent, found }| {
+                let (attr, ttl) = match found {
+                    // fuser has one time for both.
+                    Ok(named) => (
+                        convert::entry_attr(named.id, &named.told.attr),
+                        named.ttl.min(named.told.ttl),
+                    ),
+                    Err(number) => (convert::bare_attr(number, dirent.kind), Duration::ZERO),
+                };
+                let name = OsStr::from_bytes(dirent.name);
+                !reply.add(attr.ino, dirent.next, name, &ttl, &attr, GENERATION)
+            });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(convert::errno(errno)),
+        }
     }
 
     fn fsyncdir(
@@ -489,26 +461,11 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let mode = match XattrMode::from_raw(flags) {
-            Ok(mode) => mode,
-            Err(errno) => return reply.error(convert::errno(errno)),
-        };
-        // The kernel knows whether this takes the set-group-id bit, but fuser 0.18 does not pass it on.
-        let limited = name == ACCESS_ACL && req.uid() != 0;
-        let member = limited.then(|| Member::of(req));
+        let (node, asker) = (node(ino), asker(req));
         let (name, value) = (name.to_os_string(), value.to_vec());
-        let takes = self.fs.overlay.attributes_take(node(ino));
+        let takes = self.fs.overlay.attributes_take(node);
         self.answer(takes, move |fs| {
-            let set = || {
-                fs.overlay.setxattr(node(ino), &name, &value, mode)?;
-                match member {
-                    Some(member) => fs
-                        .overlay
-                        .after_set_acl(node(ino), |group| member.is_in(group)),
-                    None => Ok(()),
-                }
-            };
-            empty(run(set), reply);
+            empty(fs.setxattr(node, &name, &value, flags, asker), reply);
         });
     }
 
@@ -522,11 +479,8 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        xattr(
-            run(|| self.fs.overlay.listxattr(node(ino), req.uid() == 0)),
-            size,
-            reply,
-        );
+        let names = run(|| self.fs.overlay.listxattr(node(ino), req.uid() == 0));
+        reply::xattr(names, size, reply);
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -556,27 +510,9 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let node = node(ino);
-        let takes = match cmd {
-            FS_IOC_SETFLAGS | FS_IOC_FSSETXATTR => self.fs.overlay.attributes_take(node),
-            _ => Takes::NoTime,
-        };
-        let data = in_data.to_vec();
-        self.answer(takes, move |fs| {
-            let result = run(|| match cmd {
-                FS_IOC_GETFLAGS => Ok(fs.overlay.inode_flags(node)?.to_ne_bytes().to_vec()),
-                FS_IOC_FSGETXATTR => Ok(fs.overlay.fsxattr(node)?.to_vec()),
-                FS_IOC_SETFLAGS => {
-                    let flags = u32::from_ne_bytes(*data.first_chunk().ok_or(Errno::EINVAL)?);
-                    fs.overlay.set_inode_flags(node, flags).map(|()| Vec::new())
-                }
-                FS_IOC_FSSETXATTR => {
-                    let value = data.first_chunk().ok_or(Errno::EINVAL)?;
-                    fs.overlay.set_fsxattr(node, value).map(|()| Vec::new())
-                }
-                _ => Err(Errno::ENOTTY),
-            });
-            match result {
+        let (node, data) = (node(ino), in_data.to_vec());
+        self.answer(self.fs.ioctl_takes(node, cmd), move |fs| {
+            match fs.ioctl(node, cmd, &data) {
                 Ok(out) => reply.ioctl(0, &out),
                 Err(errno) => reply.error(convert::errno(errno)),
             }
@@ -607,11 +543,11 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let (mode, range, kill) = (mode.cast_unsigned(), (offset, length), kills_set_id(req));
-        let file = file(ino, fh);
-        self.answer(self.fs.overlay.write_takes(file), move |fs| {
-            let result = run(|| fs.overlay.fallocate(file, mode, range, kill));
-            empty(fs.tried(ino, kill, result), reply);
+        let (mode, range) = (mode.cast_unsigned(), (offset, length));
+        let (file, kill) = ((node(ino), open_file(fh)), asker(req).kills_set_id());
+        let takes = self.fs.overlay.write_takes(file.1.file(file.0));
+        self.answer(takes, move |fs| {
+            empty(fs.fallocate(file, mode, range, kill), reply);
         });
     }
 
@@ -624,15 +560,8 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let result = run(|| {
-            let whence = match whence {
-                SEEK_DATA => Seek::Data,
-                SEEK_HOLE => Seek::Hole,
-                _ => return Err(Errno::EINVAL),
-            };
-            let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-            self.fs.overlay.lseek(file(ino, fh), offset, whence)
-        });
+        let (node, fh) = (node(ino), open_file(fh));
+        let result = self.fs.lseek(node, fh, offset, whence.cast_unsigned());
         match result {
             Ok(offset) => reply.offset(offset.cast_signed()),
             Err(errno) => reply.error(convert::errno(errno)),
@@ -652,15 +581,14 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let (from, to) = (
-            (file(ino_in, fh_in), offset_in),
-            (file(ino_out, fh_out), offset_out),
+        let files = (
+            (node(ino_in), open_file(fh_in)),
+            (node(ino_out), open_file(fh_out)),
         );
-        let kill = kills_set_id(req);
+        let (offsets, kill) = ((offset_in, offset_out), asker(req).kills_set_id());
         // It may be much, and much that is on disk.
         self.answer(Takes::Long, move |fs| {
-            let result = run(|| fs.overlay.copy_file_range(from, to, len, kill));
-            written(fs.tried(ino_out, kill, result), reply);
+            written(fs.copy_file_range(files, offsets, len, kill), reply);
         });
     }
 }

@@ -1,17 +1,14 @@
 //! Values of the overlay as the types of FUSE messages, and back.
 
-use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, INodeNo, Request, TimeOrNow};
 
-use crate::layer::idmap::ShownId;
-use crate::overlay::change::create::Caller;
+use super::asker::Asker;
 use crate::overlay::node::NodeId;
 use crate::overlay::view::attr::Attr;
 use crate::sys::at::SetTime;
 use crate::sys::errno::Errno;
-use crate::sys::process;
 use crate::sys::stat::{FileType, Time};
 
 /// An errno for the kernel. ENOSYS would make it give up the operation for good, which is never meant.
@@ -25,41 +22,12 @@ pub fn errno(errno: Errno) -> fuser::Errno {
 }
 
 /// Who asks.
-pub fn caller(req: &Request, umask: u32) -> Caller {
-    Caller {
-        uid: ShownId(req.uid()),
-        gid: ShownId(req.gid()),
-        umask,
+pub fn asker(req: &Request) -> Asker {
+    Asker {
+        uid: req.uid(),
+        gid: req.gid(),
+        thread: req.pid(),
     }
-}
-
-/// Somebody who may be in groups.
-#[derive(Clone, Copy, Debug)]
-pub struct Member {
-    group: u32,
-    thread: u32,
-}
-
-impl Member {
-    /// Who asks.
-    pub fn of(req: &Request) -> Member {
-        Member {
-            group: req.gid(),
-            thread: req.pid(),
-        }
-    }
-
-    /// Is he in a group? To be asked while he waits for his answer.
-    pub fn is_in(self, group: ShownId) -> bool {
-        self.group == group.0 || process::is_in_group(self.thread, group.0)
-    }
-}
-
-/// Only the superuser of the first user namespace keeps set-id bits on a file that is cut. The kernel knows
-/// more (CAP_FSETID), but fuser 0.18 does not pass it on.
-pub fn kills_set_id(req: &Request) -> bool {
-    static CONFINED: LazyLock<bool> = LazyLock::new(process::in_user_namespace);
-    req.uid() != 0 || *CONFINED
 }
 
 /// A type of object.

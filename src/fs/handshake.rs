@@ -2,24 +2,15 @@
 
 use fuser::{InitFlags, KernelConfig};
 
+use super::settings::Settings;
+
 /// Largest write and read the kernel sends in one request (its own limit on a stock system).
 const MAX_WRITE_BYTES: u32 = 1 << 20;
 /// Requests the kernel may keep in flight in the background: readahead, releases, forgets.
 const MAX_BACKGROUND: u16 = 64;
 
-/// What the handshake depends on.
-#[derive(Clone, Copy, Debug)]
-pub struct Wishes {
-    /// POSIX ACLs are kept and enforced.
-    pub acl: bool,
-    /// The kernel may serve files by itself.
-    pub passthrough: bool,
-    /// It opens and closes files without telling.
-    pub noopen: bool,
-}
-
 /// Agrees with the kernel. True if it may serve files by itself.
-pub fn agree(wishes: Wishes, config: &mut KernelConfig) -> bool {
+pub fn agree(wishes: &Settings, config: &mut KernelConfig) -> bool {
     let mut wanted = InitFlags::FUSE_ASYNC_READ
         | InitFlags::FUSE_BIG_WRITES
         | InitFlags::FUSE_DONT_MASK

@@ -1,14 +1,17 @@
 //! FUSE: the only room that knows of it.
 //!
-//! What does not live here: any decision about the tree. Read [`adapter`] (one method per request, each
-//! calls one verb of [`crate::overlay`]), then [`session`] (a mount from start to end).
+//! What does not live here: any decision about the tree. Read `server` (the verbs, with plain arguments and results
+//! by value), [`adapter`] (one method per request of fuser), then [`session`] (a mount from start to end).
 
 pub mod adapter;
+mod asker;
 mod convert;
 mod handshake;
 mod notify;
 mod passthrough;
 mod pool;
 mod reply;
+mod run;
 mod server;
 pub mod session;
+pub mod settings;

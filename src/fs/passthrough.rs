@@ -15,10 +15,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fuser::{BackingId, FileHandle, FopenFlags};
-
 use crate::overlay::node::NodeId;
-use crate::overlay::node::handle::{HandleId, Opened};
+use crate::overlay::node::handle::{HandleId, OpenFile, Opened};
 use crate::sync::Mutex;
 use crate::sys::creds::Creds;
 use crate::sys::errno::Errno;
@@ -31,6 +29,13 @@ const RANK: u8 = 9;
 const SHARDS: usize = 16;
 const SET_ID_BITS: u32 = 0o6000;
 
+/// A file that the kernel reads and writes by itself, until this is dropped.
+#[derive(Debug)]
+pub enum Backing {
+    /// Registered by an answer of fuser.
+    Fuser(fuser::BackingId),
+}
+
 /// How an open is served.
 #[derive(Clone, Debug)]
 pub enum Mode {
@@ -40,7 +45,7 @@ pub enum Mode {
         keep: bool,
     },
     /// By the kernel, from this file.
-    Passthrough(Arc<BackingId>),
+    Passthrough(Arc<Backing>),
     /// Not under this id: a lower file is passed through under it, and the data is in the upper layer by now.
     Elsewhere,
 }
@@ -50,7 +55,7 @@ pub enum Mode {
 struct State {
     cached: usize,
     passthrough: usize,
-    backing: Option<Arc<BackingId>>,
+    backing: Option<Arc<Backing>>,
     /// It is the lower file.
     lower: bool,
     /// Something was written past the page cache since it was filled,
@@ -100,7 +105,7 @@ impl Passthrough {
         node: NodeId,
         opened: &Opened,
         write: bool,
-        register: impl FnOnce() -> std::io::Result<BackingId>,
+        register: impl FnOnce() -> std::io::Result<Backing>,
         fill: impl FnOnce(),
     ) -> Mode {
         let enabled = self.enabled.load(Ordering::Relaxed);
@@ -155,8 +160,8 @@ impl Passthrough {
 
     fn register(
         &self,
-        register: impl FnOnce() -> std::io::Result<BackingId>,
-    ) -> Option<Arc<BackingId>> {
+        register: impl FnOnce() -> std::io::Result<Backing>,
+    ) -> Option<Arc<Backing>> {
         // The kernel writes with the credentials of this moment, whoever calls. Set-id bits that the file gets while it
         // is open must not survive the write of a stranger, so they do not survive root's either.
         let registered = self
@@ -220,28 +225,40 @@ impl Passthrough {
     }
 }
 
-/// Handles carry their I/O mode in the lowest bit.
-pub fn handle(fh: FileHandle) -> HandleId {
-    HandleId(fh.0 >> 1)
-}
+/// What the kernel calls an open file: our handle, and its I/O mode in the lowest bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fh(pub u64);
 
-/// The handle that the kernel is told.
-pub fn file_handle(handle: HandleId, mode: &Mode) -> FileHandle {
-    FileHandle(handle.0 << 1 | u64::from(matches!(mode, Mode::Passthrough(_))))
-}
+impl Fh {
+    /// All files whose opens and closes are not told.
+    pub const UNOPENED: Fh = Fh(0);
 
-/// The mode that a handle carries.
-pub fn is_passthrough(fh: FileHandle) -> bool {
-    fh.0 & 1 == 1
-}
+    /// Names an open file.
+    pub fn new(handle: HandleId, mode: &Mode) -> Fh {
+        Fh(handle.0 << 1 | u64::from(matches!(mode, Mode::Passthrough(_))))
+    }
 
-/// What the kernel is told of the mode beside the handle.
-pub fn open_flags(mode: &Mode) -> FopenFlags {
-    match mode {
-        // All changes come through this mount, so what the kernel has cached stays true.
-        Mode::Cached { keep: true } => FopenFlags::FOPEN_KEEP_CACHE,
-        Mode::Cached { keep: false } | Mode::Passthrough(_) | Mode::Elsewhere => {
-            FopenFlags::empty()
+    /// What was opened.
+    pub fn handle(self) -> HandleId {
+        HandleId(self.0 >> 1)
+    }
+
+    /// Is it served by the kernel?
+    pub fn is_passthrough(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    /// The open file of a node that a request means.
+    pub fn file(self, id: NodeId) -> OpenFile {
+        const O_RDWR: i32 = 2;
+        self.file_with(id, O_RDWR)
+    }
+
+    /// The same, with the flags that it is open with.
+    pub fn file_with(self, id: NodeId, flags: i32) -> OpenFile {
+        match self {
+            Fh::UNOPENED => OpenFile::Node(id, flags),
+            fh => fh.handle().into(),
         }
     }
 }

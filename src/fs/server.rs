@@ -1,44 +1,81 @@
-//! [`Server`]: what all requests share, and the answers that take more than one line.
+//! [`Server`]: the verbs of the overlay as the kernel asks for them. Plain arguments, results by value; front ends
+//! decode requests before and encode answers after. A panic below is logged and gives EIO; the mount lives on.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuser::{
-    FileHandle, FopenFlags, Generation, INodeNo, OpenFlags, ReplyAttr, ReplyCreate, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEntry, ReplyOpen,
-};
-
-use super::adapter::Settings;
-use super::convert;
+use super::asker::Asker;
 use super::notify::Notify;
-use super::passthrough::{Mode, Passthrough, file_handle, handle, open_flags};
-use super::reply::run;
+use super::passthrough::{Backing, Fh, Mode, Passthrough};
+use super::run::run;
+use super::settings::Settings;
 use crate::overlay::Overlay;
 use crate::overlay::change::create::Caller;
+use crate::overlay::change::long::Takes;
+use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::NodeId;
 use crate::overlay::node::handle::OpenFile;
 use crate::overlay::view::attr::Attr;
+use crate::overlay::view::io::Seek;
+use crate::overlay::view::list::Dirent;
 use crate::overlay::view::lookup::Entry;
 use crate::sys::at::OpenMode;
 use crate::sys::errno::{Errno, Result};
-use crate::sys::stat::FileType;
+use crate::sys::file::FileFd;
+use crate::sys::xattr::XattrMode;
 
 /// How long names and attributes stay valid when nobody else changes the layers: for ever, in the
 /// kernel's arithmetic.
 const FOREVER: Duration = Duration::from_secs(1 << 32);
-/// Nothing is reused while the kernel knows it, so generations tell nothing.
-const GENERATION: Generation = Generation(0);
 
 /// Files up to this size come with their first open. Who does not read them has waited for two copies of so much,
 /// which takes no longer than the request that is spared who does.
 const SMALL_BYTES: u64 = 64 * 1024;
 
+const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
+const SEEK_DATA: u32 = 3;
+const SEEK_HOLE: u32 = 4;
+
+const ACCESS_ACL: &str = "system.posix_acl_access";
+
 thread_local! {
     /// The buffer of this thread's reads.
     pub static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Attributes, and how long the kernel may keep them.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// The attributes.
+    pub attr: Attr,
+    /// Until they are asked for again.
+    pub ttl: Duration,
+}
+
+/// What a name leads to, and how long the kernel may keep that.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// The node.
+    pub id: NodeId,
+    /// Its attributes.
+    pub told: Told,
+    /// Until the name is asked for again.
+    pub ttl: Duration,
+}
+
+/// One entry of a listing with attributes.
+#[derive(Clone, Copy, Debug)]
+pub struct Plus<'a> {
+    /// The entry.
+    pub dirent: Dirent<'a>,
+    /// What the kernel may remember of it. Without it the entry has a type and this number only.
+    pub found: std::result::Result<Named, u64>,
 }
 
 /// What all requests share.
@@ -46,13 +83,12 @@ thread_local! {
 pub struct Server {
     /// What is served.
     pub overlay: Arc<Overlay>,
-    /// The kernel opens and closes files without telling.
-    pub noopen: bool,
-    /// Which files the kernel serves by itself.
-    pub passthrough: Passthrough,
     /// The way to the kernel.
     pub notify: Notify,
-    ttl: Duration,
+    /// How long names and attributes may be kept.
+    pub ttl: Duration,
+    noopen: bool,
+    passthrough: Passthrough,
 }
 
 impl Server {
@@ -67,234 +103,293 @@ impl Server {
         }
     }
 
-    /// How long attributes may be kept. Those of a node that shares its number with another are asked for
-    /// each time: only that answer carries the true number.
-    fn attr_ttl(&self, attr: &Attr) -> Duration {
-        if attr.cacheable {
-            self.ttl
-        } else {
-            Duration::ZERO
+    /// The kernel may serve files by itself.
+    pub fn enable_passthrough(&self) {
+        self.passthrough.enable();
+    }
+
+    /// Nothing comes any more: what was written goes to the disk.
+    pub fn end(&self) {
+        if let Err(errno) = run(|| self.overlay.sync()) {
+            log::error!("the upper layer may not be all on disk: {errno}");
         }
     }
 
+    /// How long attributes may be kept. Those of a node that shares its number with another are asked for
+    /// each time: only that answer carries the true number.
+    fn told(&self, attr: Attr) -> Told {
+        let ttl = if attr.cacheable {
+            self.ttl
+        } else {
+            Duration::ZERO
+        };
+        Told { attr, ttl }
+    }
+
+    fn named(&self, entry: &Entry) -> Named {
+        Named {
+            id: entry.id,
+            told: self.told(entry.attr),
+            ttl: if entry.lasting {
+                self.ttl
+            } else {
+                Duration::ZERO
+            },
+        }
+    }
+
+    /// Runs a verb that looks a name up or makes one.
+    pub fn entry(&self, verb: impl FnOnce(&Overlay) -> Result<Entry>) -> Result<Named> {
+        run(|| verb(&self.overlay)).map(|entry| self.named(&entry))
+    }
+
+    /// The kernel has forgotten a node. Nobody waits for an answer.
+    pub fn forget(&self, id: NodeId, lookups: u64) {
+        let forget = || {
+            if self.overlay.forget(id, lookups) {
+                self.passthrough.forget(id);
+            }
+            Ok(())
+        };
+        if let Err(errno) = run(forget) {
+            log::error!("forget: {errno}");
+        }
+    }
+
+    /// Attributes, of an open file if one is named.
+    pub fn getattr(&self, id: NodeId, fh: Option<Fh>) -> Result<Told> {
+        let file = fh.map(|fh| fh.file(id));
+        run(|| self.overlay.getattr(id, file)).map(|attr| self.told(attr))
+    }
+
+    /// Changes attributes. With `noopen` the kernel names no file, though one may be open.
+    pub fn setattr(&self, id: NodeId, set: SetAttr, fh: Option<Fh>) -> Result<Told> {
+        let fh = fh.or(self.noopen.then_some(Fh::UNOPENED));
+        let cuts = set.size.is_some();
+        let result = run(|| {
+            // Of what is cached under another id the kernel must know.
+            if cuts {
+                self.check_told(id)?;
+            }
+            self.overlay.setattr(id, set, fh.map(|fh| fh.file(id)))
+        });
+        if cuts {
+            self.passthrough.changed(id);
+        }
+        result.map(|attr| self.told(attr))
+    }
+
     /// Set-id bits go before the change of data is tried; the kernel expects that only of a success.
-    pub fn tried<T>(&self, ino: INodeNo, kill_set_id: bool, result: Result<T>) -> Result<T> {
+    fn tried<T>(&self, id: NodeId, kill_set_id: bool, result: Result<T>) -> Result<T> {
         if kill_set_id && result.is_err() {
-            self.notify.forget_attributes(ino);
+            self.notify.forget_attributes(id);
         }
         result
     }
 
-    /// How long a name may be kept.
-    fn entry_ttl(&self, entry: &Entry) -> Duration {
-        if entry.lasting {
-            self.ttl
-        } else {
-            Duration::ZERO
-        }
+    /// Writes. `file` is one of node `id`; `kill_set_id`: set-id bits go.
+    pub fn write(
+        &self,
+        (id, file): (NodeId, OpenFile),
+        data: &[u8],
+        offset: u64,
+        kill_set_id: bool,
+    ) -> Result<usize> {
+        let result = run(|| self.overlay.write(file, data, offset, kill_set_id));
+        self.tried(id, kill_set_id, result)
     }
 
-    /// Answers with an entry.
-    pub fn entry(&self, result: Result<Entry>, reply: ReplyEntry) {
-        match result {
-            Ok(entry) => {
-                let attr = convert::entry_attr(entry.id, &entry.attr);
-                let ttls = (self.attr_ttl(&entry.attr), self.entry_ttl(&entry));
-                reply.entry_with_ttls(&ttls.0, &ttls.1, &attr, GENERATION);
-            }
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
+    /// Makes room, or a hole, as fallocate(2) with `mode`.
+    pub fn fallocate(
+        &self,
+        (id, fh): (NodeId, Fh),
+        mode: u32,
+        range: (u64, u64),
+        kill_set_id: bool,
+    ) -> Result<()> {
+        let file = fh.file(id);
+        let result = run(|| self.overlay.fallocate(file, mode, range, kill_set_id));
+        self.tried(id, kill_set_id, result)
     }
 
-    /// A file that nobody will tell the end of.
-    fn created_unopened(&self, result: Result<Entry>, reply: ReplyCreate) {
-        match result {
-            Ok(entry) => reply.created(
-                &self.attr_ttl(&entry.attr),
-                &convert::entry_attr(entry.id, &entry.attr),
-                GENERATION,
-                UNOPENED,
-                FopenFlags::FOPEN_KEEP_CACHE,
-            ),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
-    }
-
-    /// Answers with attributes.
-    pub fn attr(&self, result: Result<Attr>, reply: ReplyAttr) {
-        match result {
-            Ok(attr) => reply.attr(&self.attr_ttl(&attr), &convert::attr(&attr)),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
-    }
-
-    /// Answers a lookup: the kernel remembers, too, that there is nothing.
-    pub fn looked_up(&self, result: Result<Entry>, reply: ReplyEntry) {
-        match result {
-            // Node 0 with a time to live.
-            Err(Errno::ENOENT) => {
-                let nothing = convert::bare_attr(0, FileType::File);
-                reply.entry(&self.ttl, &nothing, GENERATION);
-            }
-            result => self.entry(result, reply),
-        }
-    }
-
-    /// Opens a file and answers. `kill_set_id`: if it is cut, set-id bits go.
-    pub fn open(&self, ino: INodeNo, flags: OpenFlags, kill_set_id: bool, reply: ReplyOpen) {
-        let open = || {
-            self.check_told(ino)?;
-            self.overlay.open(node(ino), flags.0, kill_set_id)
+    /// Copies `len` bytes from an offset of one file to that of another.
+    pub fn copy_file_range(
+        &self,
+        (from, to): ((NodeId, Fh), (NodeId, Fh)),
+        offsets: (u64, u64),
+        len: u64,
+        kill_set_id: bool,
+    ) -> Result<usize> {
+        let source = (from.1.file(from.0), offsets.0);
+        let target = (to.1.file(to.0), offsets.1);
+        let copy = || {
+            self.overlay
+                .copy_file_range(source, target, len, kill_set_id)
         };
-        let opened = match run(open) {
-            Ok(opened) => opened,
-            Err(errno) => return reply.error(convert::errno(errno)),
-        };
+        self.tried(to.0, kill_set_id, run(copy))
+    }
+
+    /// The next data or hole, as lseek(2) has it.
+    pub fn lseek(&self, id: NodeId, fh: Fh, offset: i64, whence: u32) -> Result<u64> {
+        run(|| {
+            let whence = match whence {
+                SEEK_DATA => Seek::Data,
+                SEEK_HOLE => Seek::Hole,
+                _ => return Err(Errno::EINVAL),
+            };
+            let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            self.overlay.lseek(fh.file(id), offset, whence)
+        })
+    }
+
+    /// Opens a file. `flags` are those of open(2); `register` hands the layer's file to the kernel; `kill_set_id`: if
+    /// the file is cut, set-id bits go.
+    ///
+    /// # Errors
+    /// ESTALE where it is to be looked up again, under another id.
+    pub fn open(
+        &self,
+        id: NodeId,
+        flags: i32,
+        kill_set_id: bool,
+        register: impl FnOnce(&FileFd) -> io::Result<Backing>,
+    ) -> Result<(Fh, Mode)> {
+        let opened = run(|| {
+            self.check_told(id)?;
+            self.overlay.open(id, flags, kill_set_id)
+        })?;
         if opened.modified {
-            self.notify.forget_attributes(ino);
+            self.notify.forget_attributes(id);
         }
-        let write = OpenMode::from_raw(flags.0).write;
-        let register = || reply.open_backing(&*opened.backing.file);
+        let write = OpenMode::from_raw(flags).write;
+        let register = || register(&opened.backing.file);
         let fill = || {
             BUFFER.with_borrow_mut(|buffer| {
                 if let Some(data) = opened.first_data(buffer, SMALL_BYTES) {
-                    self.notify.fill(ino, data);
+                    self.notify.fill(id, data);
                 }
             });
         };
-        let mode = self
-            .passthrough
-            .open(node(ino), &opened, write, register, fill);
-        let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));
-        match mode {
-            Mode::Cached { .. } => reply.opened(fh, flags),
-            Mode::Passthrough(backing) => reply.opened_passthrough(fh, flags, &backing),
-            Mode::Elsewhere => {
-                self.overlay.release(opened.handle);
-                self.overlay.rebind(node(ino));
-                // What is open goes on under the old id, and asks for its attributes each time.
-                self.notify.forget_attributes(ino);
-                // The kernel looks the path up again, and finds the new id.
-                reply.error(fuser::Errno::ESTALE);
-            }
+        let mode = self.passthrough.open(id, &opened, write, register, fill);
+        if matches!(mode, Mode::Elsewhere) {
+            self.overlay.release(opened.handle);
+            self.overlay.rebind(id);
+            // What is open goes on under the old id, and asks for its attributes each time.
+            self.notify.forget_attributes(id);
+            // The kernel looks the path up again, and finds the new id.
+            return Err(Errno::ESTALE);
         }
+        Ok((Fh::new(opened.handle, &mode), mode))
     }
 
     /// Where a lower file was passed through, a file may have another id by now.
     ///
     /// # Errors
     /// ESTALE: whoever came by a path is led to the new one.
-    pub fn check_told(&self, ino: INodeNo) -> Result<()> {
-        match self.overlay.is_rebound(node(ino)) {
+    fn check_told(&self, id: NodeId) -> Result<()> {
+        match self.overlay.is_rebound(id) {
             true => Err(Errno::ESTALE),
             false => Ok(()),
         }
     }
 
-    /// Creates a file and answers. `mode` and `flags` are those of open(2).
+    /// Creates a file and opens it. `mode` and `flags` are those of open(2); `register` as for [`Server::open`].
     pub fn create(
         &self,
-        (parent, name): (INodeNo, &OsStr),
-        mode: u32,
-        flags: i32,
+        (parent, name): (NodeId, &OsStr),
+        (mode, flags): (u32, i32),
         caller: Caller,
-        reply: ReplyCreate,
-    ) {
-        let parent = node(parent);
+        register: impl FnOnce(&FileFd) -> io::Result<Backing>,
+    ) -> Result<(Named, Fh, Mode)> {
         if self.noopen {
-            let created = run(|| self.overlay.create_unopened(parent, name, mode, caller));
-            return self.created_unopened(created, reply);
+            // Nobody will tell the end of it.
+            let entry =
+                self.entry(|overlay| overlay.create_unopened(parent, name, mode, caller))?;
+            return Ok((entry, Fh::UNOPENED, Mode::Cached { keep: true }));
         }
         let created = run(|| self.overlay.create(parent, name, mode, flags, caller));
-        let (entry, opened) = match created {
-            Ok(created) => created,
-            Err(errno) => return reply.error(convert::errno(errno)),
-        };
+        let (entry, opened) = created?;
         let write = OpenMode::from_raw(flags).write;
-        let register = || reply.open_backing(&*opened.backing.file);
+        let register = || register(&opened.backing.file);
         let mode = self
             .passthrough
             .open(entry.id, &opened, write, register, || {});
-        let attr = convert::entry_attr(entry.id, &entry.attr);
-        let ttl = self.attr_ttl(&entry.attr);
-        let (fh, flags) = (file_handle(opened.handle, &mode), open_flags(&mode));
-        match mode {
-            Mode::Cached { .. } => reply.created(&ttl, &attr, GENERATION, fh, flags),
-            Mode::Passthrough(backing) => {
-                reply.created_passthrough(&ttl, &attr, GENERATION, fh, flags, &backing);
-            }
-            // A new file is in no lower layer.
-            Mode::Elsewhere => reply.error(fuser::Errno::ESTALE),
-        }
+        Ok((self.named(&entry), Fh::new(opened.handle, &mode), mode))
     }
 
-    /// Lists a directory.
-    pub fn readdir(&self, ino: INodeNo, offset: u64, mut reply: ReplyDirectory) {
-        let result = run(|| {
-            self.overlay.readdir(node(ino), offset, |entry| {
-                let name = OsStr::from_bytes(entry.name);
-                !reply.add(
-                    INodeNo(entry.ino),
-                    entry.next,
-                    convert::kind(entry.kind),
-                    name,
-                )
+    /// Closes a file.
+    pub fn release(&self, id: NodeId, fh: Fh) -> Result<()> {
+        run(|| {
+            self.overlay.release(fh.handle());
+            self.passthrough.release(id, fh.is_passthrough());
+            Ok(())
+        })
+    }
+
+    /// Lists a directory with the attributes of its entries, until `emit` says that it is full.
+    pub fn readdirplus(
+        &self,
+        id: NodeId,
+        offset: u64,
+        mut emit: impl FnMut(Plus<'_>) -> bool,
+    ) -> Result<()> {
+        run(|| {
+            self.overlay.readdirplus(id, offset, |dirent, entry| {
+                let found = match entry {
+                    Some(entry) => Ok(self.named(&entry)),
+                    None if dirent.is_dot() => Err(dirent.ino),
+                    // Listed, but whoever looks it up gets an error: under an id that means nothing.
+                    None => Err(self.overlay.unused_id().0),
+                };
+                emit(Plus { dirent, found })
             })
-        });
-        match result {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(convert::errno(errno)),
+        })
+    }
+
+    /// Sets an extended attribute, with the flags of setxattr(2).
+    pub fn setxattr(
+        &self,
+        id: NodeId,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        asker: Asker,
+    ) -> Result<()> {
+        run(|| {
+            let mode = XattrMode::from_raw(flags)?;
+            self.overlay.setxattr(id, name, value, mode)?;
+            // The kernel knows whether this takes the set-group-id bit, but tells only who asks for SETXATTR_EXT,
+            // which fuser 0.18 cannot read.
+            if name != ACCESS_ACL || asker.uid == 0 {
+                return Ok(());
+            }
+            self.overlay.after_set_acl(id, |group| asker.is_in(group))
+        })
+    }
+
+    /// How long an ioctl takes.
+    pub fn ioctl_takes(&self, id: NodeId, command: u32) -> Takes {
+        match command {
+            FS_IOC_SETFLAGS | FS_IOC_FSSETXATTR => self.overlay.attributes_take(id),
+            _ => Takes::NoTime,
         }
     }
 
-    /// Lists a directory with the attributes of its entries.
-    pub fn readdirplus(&self, ino: INodeNo, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let result = run(|| {
-            self.overlay
-                .readdirplus(node(ino), offset, |dirent, entry| {
-                    let (attr, ttl) = match entry {
-                        Some(entry) => (
-                            convert::entry_attr(entry.id, &entry.attr),
-                            self.attr_ttl(&entry.attr).min(self.entry_ttl(&entry)),
-                        ),
-                        None if dirent.is_dot() => {
-                            (convert::bare_attr(dirent.ino, dirent.kind), Duration::ZERO)
-                        }
-                        // Listed, but whoever looks it up gets an error: under an id that means nothing.
-                        None => {
-                            let id = self.overlay.unused_id();
-                            (convert::bare_attr(id.0, dirent.kind), Duration::ZERO)
-                        }
-                    };
-                    let name = OsStr::from_bytes(dirent.name);
-                    !reply.add(attr.ino, dirent.next, name, &ttl, &attr, GENERATION)
-                })
-        });
-        match result {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
-    }
-}
-
-/// The node that a request means.
-pub fn node(ino: INodeNo) -> NodeId {
-    NodeId(ino.0)
-}
-
-/// The handle of files whose opens and closes are not told.
-pub const UNOPENED: FileHandle = FileHandle(0);
-
-/// The open file that a request means.
-pub fn file(ino: INodeNo, fh: FileHandle) -> OpenFile {
-    const O_RDWR: i32 = 2;
-    file_with(ino, fh, O_RDWR)
-}
-
-/// The same, with the flags that it is open with.
-pub fn file_with(ino: INodeNo, fh: FileHandle, flags: i32) -> OpenFile {
-    match fh {
-        UNOPENED => OpenFile::Node(node(ino), flags),
-        fh => handle(fh).into(),
+    /// The ioctls for attributes of inodes (ioctl_iflags(2)).
+    pub fn ioctl(&self, id: NodeId, command: u32, data: &[u8]) -> Result<Vec<u8>> {
+        let overlay = &self.overlay;
+        run(|| match command {
+            FS_IOC_GETFLAGS => Ok(overlay.inode_flags(id)?.to_ne_bytes().to_vec()),
+            FS_IOC_FSGETXATTR => Ok(overlay.fsxattr(id)?.to_vec()),
+            FS_IOC_SETFLAGS => {
+                let flags = u32::from_ne_bytes(*data.first_chunk().ok_or(Errno::EINVAL)?);
+                overlay.set_inode_flags(id, flags).map(|()| Vec::new())
+            }
+            FS_IOC_FSSETXATTR => {
+                let value = data.first_chunk().ok_or(Errno::EINVAL)?;
+                overlay.set_fsxattr(id, value).map(|()| Vec::new())
+            }
+            _ => Err(Errno::ENOTTY),
+        })
     }
 }
