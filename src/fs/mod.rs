@@ -11,6 +11,7 @@ mod notify;
 mod passthrough;
 mod pool;
 mod reply;
+pub mod rings;
 mod run;
 mod server;
 pub mod session;

@@ -17,6 +17,9 @@ use super::errno::{Errno, Result};
 
 pub mod datagrams;
 pub mod extents;
+pub mod fuse_ring;
+pub mod mapping;
+pub mod uring;
 
 fn check(ret: c_long) -> Result<usize> {
     usize::try_from(ret).map_err(|_| Errno::last())

@@ -4,9 +4,11 @@
 //! [`dir`] and [`mod@file`]; the rest is one family of system calls per file. `unsafe` is in `ffi.rs` only.
 
 pub mod at;
+pub mod backing;
 pub mod btrfs;
 pub mod conntrack;
 mod copy;
+pub mod cpus;
 pub mod creds;
 pub mod datagrams;
 mod dedupe;
@@ -16,6 +18,7 @@ pub mod errno;
 mod ffi;
 pub mod file;
 pub mod flock;
+pub mod fuse_ring;
 pub mod fusermount;
 pub mod getdents;
 pub mod inotify;
