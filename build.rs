@@ -2,9 +2,9 @@
 //!
 //! Rust asks for the unwinder as `libgcc_s.so`, and to load that library at each start costs 0.2 ms of a processor: a
 //! tenth of all that `plynet attach` does, and as much of a short `plyfs` command. GCC brings the same code as an
-//! archive, so a linker script of that name, which is found first, leads there. `plynet`, which runs for two
-//! milliseconds and looks nothing up by the C library's plug-ins, takes the C library the same way: without a dynamic
-//! linker it starts in 0.2 ms less. Where an archive is missing all stays as it was.
+//! archive, so a linker script of that name, which is found first, leads there. The programs take the C library the
+//! same way, as they run for two milliseconds and look nothing up by its plug-ins: without a dynamic linker they start
+//! in 0.2 ms less, and a daemon keeps 0.7 MB less in memory. Where an archive is missing all stays as it was.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,15 +25,21 @@ fn main() {
         println!("cargo::rustc-link-search=native={}", out.display());
     }
     // Elsewhere it is not tried.
-    let library = archive("libc.a").filter(|_| variable("CARGO_CFG_TARGET_ARCH") == "x86_64");
-    let Some(library) = library else { return };
-    // Of plynet alone, so in a directory of its own.
+    if variable("CARGO_CFG_TARGET_ARCH") != "x86_64" {
+        return;
+    }
+    let (Some(library), Some(mathematics)) = (archive("libc.a"), archive("libm.a")) else {
+        return;
+    };
+    // Of the programs alone, so in a directory of its own: tests and libraries are linked as usual.
     let dir = out.join("static");
-    if lead(&dir.join("libc.so"), &[&library, &unwinder]).is_ok() {
+    let leads = lead(&dir.join("libm.so"), &[&mathematics])
+        .and_then(|()| lead(&dir.join("libc.so"), &[&library, &unwinder]));
+    if leads.is_ok() {
         let search = format!("-L{}", dir.display());
         // What nobody has is at address zero: there is nobody who could bring it later.
         for word in ["-static-pie", "-Wl,-z,nodynamic-undefined-weak", &search] {
-            println!("cargo::rustc-link-arg-bin=plynet={word}");
+            println!("cargo::rustc-link-arg-bins={word}");
         }
     }
 }
