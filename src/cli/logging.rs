@@ -3,12 +3,12 @@
 //!
 //! `PLYFS_LOG` = `error` `warn` (default) `info` `debug` `trace`, or `-d` for `debug`.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use super::remark;
 
 /// Where lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Sink {
 }
 
 struct Logger {
-    program: String,
+    program: &'static str,
     sink: Sink,
 }
 
@@ -28,18 +28,12 @@ struct Logger {
 pub fn start(sink: Sink, debug: bool) {
     let asked = std::env::var("PLYFS_LOG").ok();
     let level = level(asked.as_deref(), debug);
-    let program = program(std::env::args_os().next());
+    let program = remark::program();
     // For as long as the process lives, as loggers are.
     let logger = Box::leak(Box::new(Logger { program, sink }));
     if log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
-}
-
-fn program(called: Option<OsString>) -> String {
-    let called = called.map(PathBuf::from);
-    let name = called.as_ref().and_then(|path| path.file_name());
-    name.map_or_else(|| "plyfs".into(), |name| name.to_string_lossy().into())
 }
 
 fn level(asked: Option<&str>, debug: bool) -> LevelFilter {
@@ -79,7 +73,7 @@ impl Log for Logger {
 impl Logger {
     /// As the command line says its own remarks; where the program is looked into, also from where.
     fn stderr_line(&self, level: Level, target: &str, text: &str) -> String {
-        let program = &self.program;
+        let program = self.program;
         match level {
             Level::Error => format!("{program}: {text}\n"),
             Level::Warn => format!("{program}: warning: {text}\n"),
@@ -96,7 +90,7 @@ impl Logger {
             Level::Info => 6,
             Level::Debug | Level::Trace => 7,
         };
-        let (program, pid) = (&self.program, std::process::id());
+        let (program, pid) = (self.program, std::process::id());
         format!("<{}>{program}[{pid}]: {text}", DAEMON * 8 + severity)
     }
 }
@@ -134,12 +128,11 @@ mod tests {
         assert_eq!(line(Level::Error), "plynet: x\n");
         assert_eq!(line(Level::Warn), "plynet: warning: x\n");
         assert_eq!(line(Level::Info), "plynet: INFO plyfs::net: x\n");
-        assert_eq!(program(None), "plyfs");
     }
 
     fn logger() -> Logger {
         Logger {
-            program: program(Some("/usr/bin/plynet".into())),
+            program: "plynet",
             sink: Sink::Stderr,
         }
     }

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod logging;
 pub mod mount;
 pub mod net;
+pub mod remark;
 pub mod run;
 pub mod scratch;
 pub mod store;
@@ -20,7 +21,7 @@ pub mod unmount;
 pub mod view;
 
 use call::Call;
-use failure::Failure;
+use remark::complain;
 
 /// The program: `args` with its own name first.
 pub fn main(args: Vec<OsString>) -> ExitCode {
@@ -46,14 +47,4 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
-}
-
-/// One line on stderr.
-fn complain(failure: &Failure) {
-    eprintln!("plyfs: {failure}");
-}
-
-/// A remark that stops nothing.
-fn warn(text: &str) {
-    eprintln!("plyfs: warning: {text}");
 }

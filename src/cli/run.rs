@@ -17,8 +17,9 @@ use super::call::RunOrder;
 use super::failure::{Failure, reason, shown};
 use super::logging::{self, Sink};
 use super::mount::parse;
+use super::remark::{complain, note, warn};
 use super::scratch::Scratch;
-use super::{changes, complain, view, warn};
+use super::{changes, view};
 use crate::fs::session::Prepared;
 use crate::overlay::options::{Mode, Parsed};
 use crate::sys::errno::Errno;
@@ -243,9 +244,9 @@ fn report(changed: Changed, kept: Option<&Path>) {
         Err(failure) => return complain(&failure),
     };
     match kept {
-        _ if lines.is_empty() => eprintln!("plyfs: nothing was changed"),
-        Some(upper) => eprintln!("plyfs: changes, kept in {}:", shown(upper)),
-        None => eprintln!("plyfs: changes, thrown away with the view:"),
+        _ if lines.is_empty() => note("nothing was changed"),
+        Some(upper) => note(format_args!("changes, kept in {}:", shown(upper))),
+        None => note("changes, thrown away with the view:"),
     }
     for line in lines {
         eprintln!("{line}");

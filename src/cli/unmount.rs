@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::call::UnmountOrder;
 use super::failure::{Failure, reason};
-use super::warn;
+use super::remark::warn;
 use crate::sys::errno::Errno;
 use crate::sys::fusermount::HelperError;
 use crate::sys::mount::{self, FSTYPE};

@@ -218,3 +218,30 @@ fn a_relative_mount_point_through_a_symlink() {
         assert!(fs::symlink_metadata(place.at("to-m")).unwrap().mode() != 0);
     });
 }
+
+#[test]
+fn it_speaks_under_the_name_it_was_called_by() {
+    in_place("it_speaks_under_the_name_it_was_called_by", |place| {
+        let calls: &[(&str, &[&str])] = &[
+            ("fuse-overlayfs", &["-o", "lowerdir=nope", "m"]),
+            ("mount.plyfs", &["src", "m", "-o", "lowerdir=nope"]),
+            ("another", &["mount", "-o", "lowerdir=nope", "m"]),
+            ("another", &["layer", "ls", "--root", "nope"]),
+        ];
+        for (name, args) in calls {
+            let said = place.plyfs_as(name, args);
+            assert_ne!(said.code, Some(0), "{args:?}: {said:?}");
+            assert!(said.err.starts_with(&format!("{name}: ")), "{said:?}");
+            assert_eq!(said.err.lines().count(), 1, "{said:?}");
+        }
+        // What stops nothing.
+        let options = format!("{},nfs_export=on", place.options());
+        let said = place.plyfs_as("fuse-overlayfs", &["-o", &options, "m"]);
+        said.worked();
+        assert!(
+            said.err.starts_with("fuse-overlayfs: warning: "),
+            "{said:?}"
+        );
+        mounted_then_gone(place);
+    });
+}

@@ -100,6 +100,23 @@ fn a_container_can_stand_on_nothing() {
 }
 
 #[test]
+fn a_mount_that_fails_is_told_in_one_line() {
+    let name = "a_mount_that_fails_is_told_in_one_line";
+    one(name, "overlay", false, |shop| {
+        let (_, container) = shop.container();
+        rustix::mount::mount_bind("/dev/null", "/dev/fuse").unwrap();
+        let said = shop.call(&["container", "mount", &container, "--runtime", "fuse"]);
+        rustix::mount::unmount("/dev/fuse", rustix::mount::UnmountFlags::empty()).unwrap();
+        // The word of the process that was to mount, and no name before it but ours.
+        said.failed(1, &[]);
+        assert!(said.err.starts_with("plyfs: mount point /"), "{said:?}");
+        shop.mount(&container, "fuse");
+        shop.unmount(&container);
+        shop.is_clean();
+    });
+}
+
+#[test]
 fn what_is_mounted_is_left_alone() {
     for user in [false, true] {
         one("what_is_mounted_is_left_alone", "overlay", user, |shop| {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::failure::{Failure, reason};
 use super::logging::{self, Sink};
+use super::remark::complain;
 use crate::net::error::Error;
 
 pub mod args;
@@ -46,7 +47,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("plynet: {failure}");
+            complain(&failure);
             ExitCode::from(failure.code)
         }
     }

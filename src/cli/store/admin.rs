@@ -7,6 +7,7 @@ use super::interruptible;
 use super::output::{bytes, damaged, say, table};
 use super::progress::during;
 use crate::cli::failure::{Failure, shown};
+use crate::cli::remark::note;
 use crate::store::Store;
 use crate::store::check::Damage;
 use crate::store::dedup::{DedupOptions, Saved};
@@ -137,9 +138,7 @@ fn check(globals: &Globals, repair: bool, deep: bool) -> Result<u8, Failure> {
     let garbage = &report.garbage;
     let clean = garbage.paths.is_empty() && garbage.settled.is_empty();
     if !repair && !globals.quiet && !clean {
-        eprintln!(
-            "plyfs: a crash left something behind, nothing is lost (`plyfs store gc` cleans up)"
-        );
+        note("a crash left something behind, nothing is lost (`plyfs store gc` cleans up)");
     }
     let whole = report.damage.iter().all(|damage| damage.repaired);
     Ok(if whole { 0 } else { Kind::Corrupt.code() })

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::Globals;
 use crate::cli::failure::{Failure, reason};
-use crate::cli::warn;
+use crate::cli::remark::warn;
 use crate::store::error::Error;
 use crate::store::treecopy::Copied;
 

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::args::{Globals, ProgressWord};
 use super::output::bytes;
+use crate::cli::remark;
 use crate::store::Store;
 use crate::store::watch::{Phase, Progress, Stand};
 
@@ -185,7 +186,12 @@ fn line(form: Form, stand: &Stand, since: Duration) -> String {
         words.push(format!("{entries} entries"));
     }
     words.push(format!("{} s", since.as_secs()));
-    format!("plyfs: {}: {}", stand.phase.word(), words.join(", "))
+    format!(
+        "{}: {}: {}",
+        remark::program(),
+        stand.phase.word(),
+        words.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -203,12 +209,13 @@ mod tests {
         };
         let line = |stand| line(Form::Lines, &stand, Duration::from_secs(5));
         let copy = line(stand(Phase::Copy, None));
-        assert_eq!(copy, "plyfs: copy: 1.5 KiB, 3 entries, 5 s");
+        assert!(copy.ends_with(": copy: 1.5 KiB, 3 entries, 5 s"), "{copy}");
         let copy = line(stand(Phase::Copy, Some(size(3072, 7))));
-        let wanted = "plyfs: copy: 1.5 KiB of 3.0 KiB, 3 of 7 entries, 5 s";
-        assert_eq!(copy, wanted);
+        let wanted = ": copy: 1.5 KiB of 3.0 KiB, 3 of 7 entries, 5 s";
+        assert!(copy.ends_with(wanted), "{copy}");
         let check = line(stand(Phase::Check, Some(size(0, 7))));
-        assert_eq!(check, "plyfs: check: 3 of 7 entries, 5 s");
-        assert_eq!(line(stand(Phase::Sync, None)), "plyfs: sync: 5 s");
+        assert!(check.ends_with(": check: 3 of 7 entries, 5 s"), "{check}");
+        let sync = line(stand(Phase::Sync, None));
+        assert_eq!(sync, format!("{}: sync: 5 s", remark::program()));
     }
 }

@@ -12,7 +12,7 @@ use super::layer::say_id;
 use super::output::say;
 use super::progress::during;
 use crate::cli::failure::{Failure, reason};
-use crate::cli::warn;
+use crate::cli::remark::warn;
 use crate::store::Store;
 use crate::store::apply::{Devices, Limits};
 use crate::store::changes::{Change, ChangeKind};

@@ -1,6 +1,7 @@
 //! Where the store meets the mounts: a container's plan is carried out by plyfs or by the kernel.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -107,6 +108,8 @@ pub fn options(plan: &OverlayPlan) -> Vec<OsString> {
 fn by_fuse(plan: &OverlayPlan) -> Result<(), Failure> {
     let options = options(plan).join(OsStr::new(","));
     let mut command = process::program("/proc/self/exe");
+    // By that name it complains and logs.
+    command.arg0("plyfs");
     command.args([OsStr::new("mount"), OsStr::new("-o"), &options]);
     command.arg(&plan.merged).stdin(Stdio::null());
     let output = command
