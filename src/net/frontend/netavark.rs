@@ -21,6 +21,8 @@ mod unknown;
 
 use info::Info;
 
+pub use unknown::fields as unheeded;
+
 /// The version of the protocol that is spoken, for those who look.
 pub const VERSION: &str = "1.4.0";
 
@@ -38,9 +40,6 @@ pub struct Request {
     networks: BTreeMap<String, Wish>,
     #[serde(deserialize_with = "map_or_list")]
     network_info: BTreeMap<String, Info>,
-    /// What else it says, in words.
-    #[serde(skip)]
-    unheeded: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,10 +128,7 @@ impl Request {
     /// Usage, with line and column.
     pub fn parse(text: &str) -> Result<Request> {
         let parsed = serde_json::from_str(text);
-        let mut request: Request =
-            parsed.map_err(|error| Error::usage(format!("network options: {error}")))?;
-        request.unheeded = unknown::fields(text);
-        Ok(request)
+        parsed.map_err(|error| Error::usage(format!("network options: {error}")))
     }
 
     /// What `setup` is to do for the namespace at `netns`.
@@ -144,9 +140,6 @@ impl Request {
             networks: Vec::new(),
             intents: Vec::new(),
         };
-        for field in &self.unheeded {
-            log::warn!("{field} is not heeded");
-        }
         let mut wishes: Vec<_> = self.networks.iter().collect();
         wishes.sort_by_key(|(_, wish)| wish.interface_name.clone());
         let (mut has_route, mut has_ports) = (false, false);

@@ -93,7 +93,13 @@ fn run(order: &Order) -> Result<String, Failure> {
         })
         .to_string()),
         Verb::Setup { netns } => {
-            let plan = order.request()?.plan(netns, order.firewall())?;
+            let text = order.text()?;
+            let request = Request::parse(&text)?;
+            // Only now does it matter, and only once is it worth saying.
+            for field in netavark::unheeded(&text) {
+                log::warn!("{field} is not heeded");
+            }
+            let plan = request.plan(netns, order.firewall())?;
             let mut host = globals.host()?;
             host.engine = true;
             for network in &plan.networks {
@@ -102,7 +108,7 @@ fn run(order: &Order) -> Result<String, Failure> {
             Ok(netavark::reply(&host.attach(&plan.intents)?))
         }
         Verb::Teardown { .. } => {
-            let (host, request) = (globals.host()?, order.request()?);
+            let (host, request) = (globals.host()?, Request::parse(&order.text()?)?);
             // One that cannot be detached does not keep the others.
             let ended = request.keys().into_iter().map(|key| host.detach(&key).map(drop));
             ended.collect::<Vec<_>>().into_iter().collect::<Result<(), _>>()?;
@@ -126,15 +132,15 @@ fn run(order: &Order) -> Result<String, Failure> {
 }
 
 impl Order {
-    fn request(&self) -> Result<Request, Failure> {
-        let text = match &self.file {
+    /// The request, as it came.
+    fn text(&self) -> Result<String, Failure> {
+        match &self.file {
             Some(path) => std::fs::read_to_string(path).map_err(|error| {
                 Failure::failed(format!("options {}: {}", shown(path), reason(&error)))
             }),
             None => std::io::read_to_string(std::io::stdin())
                 .map_err(|error| Failure::failed(format!("standard input: {}", reason(&error)))),
-        };
-        Ok(Request::parse(&text?)?)
+        }
     }
 
     fn firewall(&self) -> Firewall {

@@ -42,7 +42,7 @@ const INFO: &[&str] = &[
 ];
 
 /// The fields of a request that are not heeded, in words.
-pub(super) fn fields(text: &str) -> Vec<String> {
+pub fn fields(text: &str) -> Vec<String> {
     let Ok(request) = serde_json::from_str::<Value>(text) else {
         return Vec::new();
     };
