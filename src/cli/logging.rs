@@ -19,6 +19,9 @@ pub enum Sink {
     Syslog,
 }
 
+/// The target of answers.
+const ANSWER: &str = "answer";
+
 struct Logger {
     program: &'static str,
     sink: Sink,
@@ -34,6 +37,17 @@ pub fn start(sink: Sink, debug: bool) {
     if log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
+}
+
+/// What somebody asked for is said at every level.
+pub fn answer(text: &str) {
+    let args = format_args!("{text}");
+    let record = Record::builder()
+        .level(Level::Info)
+        .target(ANSWER)
+        .args(args)
+        .build();
+    log::logger().log(&record);
 }
 
 fn level(asked: Option<&str>, debug: bool) -> LevelFilter {
@@ -77,6 +91,7 @@ impl Logger {
         match level {
             Level::Error => format!("{program}: {text}\n"),
             Level::Warn => format!("{program}: warning: {text}\n"),
+            _ if target == ANSWER => format!("{program}: {text}\n"),
             _ => format!("{program}: {level} {target}: {text}\n"),
         }
     }
@@ -128,6 +143,8 @@ mod tests {
         assert_eq!(line(Level::Error), "plynet: x\n");
         assert_eq!(line(Level::Warn), "plynet: warning: x\n");
         assert_eq!(line(Level::Info), "plynet: INFO plyfs::net: x\n");
+        let answer = logger().stderr_line(Level::Info, ANSWER, "x");
+        assert_eq!(answer, "plynet: x\n");
     }
 
     fn logger() -> Logger {

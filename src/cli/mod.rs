@@ -16,6 +16,7 @@ pub mod net;
 pub mod remark;
 pub mod run;
 pub mod scratch;
+pub mod stats;
 pub mod store;
 pub mod unmount;
 pub mod view;

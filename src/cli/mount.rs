@@ -9,12 +9,13 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::call::MountOrder;
 use super::failure::{Failure, reason, shown};
 use super::logging::{self, Sink};
 use super::remark::warn;
-use super::view;
+use super::{stats, view};
 use crate::fs::session::{self, Prepared};
 use crate::overlay::options::{self, Mode, MountFlags, OptionError, Options, Parsed};
 use crate::sys::errno::Errno;
@@ -141,8 +142,9 @@ fn serve(job: &Job, foreground: bool) -> Result<(), Failure> {
     let session = mounted.serve(filesystem).map_err(Failure::failed)?;
     let point = session.point();
     let served = become_daemon(foreground).and_then(|()| {
-        session::serve_signals(signals, session.point(), || {
-            log::warn!("no statistics are kept yet");
+        let (place, asked) = (job.target.clone(), Arc::clone(&overlay));
+        session::serve_signals(signals, session.point(), move || {
+            stats::tell(&place, &asked);
         })
         .map_err(|error| Failure::failed(format!("signal thread: {}", reason(&error))))?;
         session.run().map_err(Failure::failed)

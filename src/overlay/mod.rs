@@ -12,6 +12,7 @@
 //!   fallocate copy_file_range setxattr removexattr`, and the inode flags
 //! - [`node`]: what is remembered of an inode
 //! - [`mount`], [`options`]: from words to an [`Overlay`]
+//! - [`stats`]: what is in use
 //!
 //! # Locks
 //! A thread takes locks in the order of their ranks; debug builds check it ([`crate::sync`]).
@@ -37,8 +38,10 @@ pub mod change;
 pub mod mount;
 pub mod node;
 pub mod options;
+pub mod stats;
 pub mod view;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use self::change::workdir::WorkDir;
@@ -85,6 +88,8 @@ pub struct Overlay {
     sync: SyncMode,
     /// What the upper of a volatile mount failed to write.
     lost: OnceLock<Errno>,
+    /// How many objects were copied up.
+    copied_up: AtomicU64,
     /// A directory with a lower part may be renamed, by a redirect.
     redirect_dir: bool,
     /// A change of metadata copies no data up (6.1).

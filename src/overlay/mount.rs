@@ -5,6 +5,7 @@ mod index;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::Overlay;
@@ -171,6 +172,7 @@ impl Overlay {
             creds: Creds::current(),
             sync: options.sync,
             lost: OnceLock::new(),
+            copied_up: AtomicU64::new(0),
             redirect_dir: options.redirect_dir,
             // Without attributes there are no marks (19.4).
             metacopy: options.metacopy && marks == Some(Namespace::Trusted),

@@ -277,6 +277,16 @@ pub fn start_time(pid: u32) -> Option<u64> {
         .ok()
 }
 
+/// Memory that this process has resident, in bytes; none: nobody tells.
+pub fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// Does nothing, until a signal ends this process.
 pub fn wait_for_the_end() -> ! {
     loop {

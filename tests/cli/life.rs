@@ -330,6 +330,47 @@ fn in_the_foreground() {
     });
 }
 
+#[test]
+fn it_says_what_is_in_use_when_asked() {
+    in_place("it_says_what_is_in_use_when_asked", |place| {
+        let mut child = foreground(place, "-f");
+        wait_until("the mount", || place.at("m/top").exists());
+        let ask = |lines: usize| {
+            signal(child.id(), Signal::USR1);
+            let said = || fs::read_to_string(place.at("log")).unwrap();
+            wait_until("the answer", || said().lines().count() == lines);
+            said().lines().last().unwrap().to_string()
+        };
+        let mount_point = format!("plyfs: {}: ", place.at("m").display());
+        let said = ask(1);
+        assert!(said.starts_with(&mount_point), "{said}");
+        for figure in [
+            "nodes known: 1,",
+            "files open: 0 (opened so far: 0)",
+            "copied up: 0,",
+        ] {
+            assert!(said.contains(figure), "no {figure:?} in {said:?}");
+        }
+        let open = fs::File::open(place.at("m/top")).unwrap();
+        fs::write(place.at("m/low"), "changed").unwrap();
+        // The second close is not waited for.
+        let wanted = [
+            "nodes known: 2,",
+            "files open: 1 (opened so far: 2)",
+            "copied up: 1,",
+        ];
+        let mut lines = 1;
+        wait_until("the close", || {
+            lines += 1;
+            let said = ask(lines);
+            wanted.iter().all(|figure| said.contains(figure))
+        });
+        drop(open);
+        place.umount_now("m");
+        assert!(child.wait().unwrap().success());
+    });
+}
+
 /// A child that talks into the file `log`; a pipe that nobody reads would stop it.
 fn foreground(place: &Place, flag: &str) -> std::process::Child {
     let log = fs::File::create(place.at("log")).unwrap();

@@ -5,6 +5,7 @@
 
 use std::ffi::CStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::mode::{HARMLESS_DIR, HARMLESS_FILE};
 use super::temp::Temp;
@@ -157,6 +158,7 @@ impl Overlay {
             self.sync_copy(temp.file(), at, stat.kind)?;
         }
         self.publish_copy(node, (temp, upper_of(&made)), shared, !metacopy)?;
+        self.copied_up.fetch_add(1, Ordering::Relaxed);
         log::debug!("copied up {node:?}");
         Ok(())
     }

@@ -85,6 +85,11 @@ impl<T: Clone> Cache<T> {
         drop(evicted);
     }
 
+    /// How many are open.
+    pub fn kept(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
     /// Forgets an fd.
     pub fn remove(&self, key: FdKey) {
         let removed = self.shard(key).lock().pop(&key);
@@ -107,6 +112,7 @@ mod tests {
             assert!(cache.get(*key).is_some());
         }
         assert!(Arc::strong_count(&fd) <= 1 + SHARDS * 4);
+        assert_eq!(cache.kept(), Arc::strong_count(&fd) - 1);
         assert!(cache.get(keys[0]).is_none());
         cache.remove(keys[999]);
         assert!(cache.get(keys[999]).is_none());

@@ -157,6 +157,16 @@ impl HandleTable {
         shard.get(&id).cloned().ok_or(Errno::EBADF)
     }
 
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    /// How many ever were.
+    pub fn opened(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// Lets go of a handle; the fd is closed after the lock is gone.
     pub fn remove(&self, id: HandleId) {
         let handle = self.shard(id).write().remove(&id);
