@@ -17,6 +17,8 @@ fn a_daemon_keeps_nothing_of_its_caller() {
             place.options()
         );
         place.program("sh", &["-c", &script]).worked();
+        // The command does not wait until the daemon is all that it will be; who is answered has.
+        assert!(place.at("m/top").exists());
         let pid = place.daemon();
         let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
         let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
