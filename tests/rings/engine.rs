@@ -3,14 +3,14 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plyfs::sys::cpus;
 use plyfs::sys::errno::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::support::env::{Scratch, isolated};
-use super::toy::{Mounted, Offered, PAYLOAD, missing};
+use super::toy::{self, Mounted, Offered, PAYLOAD, missing};
 
 /// How long something may take that should happen at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,6 +41,32 @@ fn ends(toy: Mounted) {
     told.recv_timeout(PATIENCE)
         .expect("the threads are still there");
     joined.join().unwrap();
+}
+
+/// Requests for more data at once than there are entries, as large as they can be, and small ones in between.
+fn crowd(toy: &Mounted) {
+    std::thread::scope(|scope| {
+        for n in 0_u8..16 {
+            scope.spawn(move || {
+                let file = File::options()
+                    .read(true)
+                    .write(true)
+                    .open(toy.at.join("file"))
+                    .unwrap();
+                let pattern: Vec<u8> = (0..PAYLOAD).map(|i| (i / 7) as u8 ^ n).collect();
+                let place = u64::from(n) * PAYLOAD as u64;
+                for _ in 0..4 {
+                    file.write_all_at(&pattern, place).unwrap();
+                    assert_eq!(toy.missing("nothing"), Errno::ENOENT);
+                    let mut back = vec![0; PAYLOAD];
+                    file.read_exact_at(&mut back, place).unwrap();
+                    assert!(back == pattern, "other data at {place}");
+                    file.read_exact_at(&mut back[..100], place + 5).unwrap();
+                    assert_eq!(back[..100], pattern[5..105]);
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -80,29 +106,44 @@ fn each_processor_serves_its_own() {
 #[test]
 fn large_data_by_many_at_once() {
     with_toy("large_data_by_many_at_once", |toy| {
-        // More than there are entries, each of them as large as can be, and small ones in between.
-        std::thread::scope(|scope| {
-            for n in 0_u8..16 {
-                scope.spawn(move || {
-                    let file = File::options()
-                        .read(true)
-                        .write(true)
-                        .open(toy.at.join("file"))
-                        .unwrap();
-                    let pattern: Vec<u8> = (0..PAYLOAD).map(|i| (i / 7) as u8 ^ n).collect();
-                    let place = u64::from(n) * PAYLOAD as u64;
-                    for _ in 0..4 {
-                        file.write_all_at(&pattern, place).unwrap();
-                        assert_eq!(toy.missing("nothing"), Errno::ENOENT);
-                        let mut back = vec![0; PAYLOAD];
-                        file.read_exact_at(&mut back, place).unwrap();
-                        assert!(back == pattern, "other data at {place}");
-                        file.read_exact_at(&mut back[..100], place + 5).unwrap();
-                        assert_eq!(back[..100], pattern[5..105]);
-                    }
-                });
+        crowd(toy);
+    });
+}
+
+/// KiB in use of memory that is mapped as that of the entries is: without a reserve, and without huge pages.
+fn entries_kib() -> u64 {
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let (mut rss, mut sum) = (0, 0);
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("Rss:") => rss = words.next().unwrap().parse().unwrap(),
+            Some("VmFlags:") => {
+                let flags: Vec<&str> = words.collect();
+                let ours = ["nr", "nh"].iter().all(|flag| flags.contains(flag));
+                sum += if ours { rss } else { 0 };
             }
-        });
+            _ => {}
+        }
+    }
+    sum
+}
+
+#[test]
+fn memory_of_a_crowd_is_given_back() {
+    with_toy("memory_of_a_crowd", |toy| {
+        let before = entries_kib();
+        // Heads and the beginnings of payloads.
+        assert!(before < 256, "{before} KiB at first");
+        crowd(toy);
+        assert!(entries_kib() >= PAYLOAD as u64 / 1024);
+        let give_up = Instant::now() + PATIENCE;
+        while entries_kib() >= 256 {
+            assert!(Instant::now() < give_up, "{} KiB left", entries_kib());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // It is there again when it is needed.
+        crowd(toy);
     });
 }
 
@@ -173,5 +214,29 @@ fn threads_end_only_when_the_last_request_is_answered() {
         told.recv_timeout(PATIENCE)
             .expect("the threads are still there");
         joined.join().unwrap();
+    });
+}
+
+#[test]
+fn where_the_kernel_refuses_requests_go_to_the_device() {
+    let Some(_offered) = Offered::new("where_the_kernel_refuses") else {
+        return;
+    };
+    isolated(|| {
+        let scratch = Scratch::new();
+        let (at, device, session) = toy::connected(&scratch);
+        // Less than the largest write.
+        let (refused, _slow) = toy::rings(device, PAYLOAD / 2);
+        let errno: Errno = refused.err().expect("a ring for less").into();
+        assert_eq!(errno, Errno::EINVAL);
+        let (tell, told) = channel();
+        let path = at.join("name");
+        let asked = std::thread::spawn(move || tell.send(missing(&path)).unwrap());
+        let answer = told.recv_timeout(PATIENCE).expect("no answer");
+        asked.join().unwrap();
+        // From who reads the device.
+        assert_eq!(answer, Errno::ENOSYS);
+        rustix::mount::unmount(&at, UnmountFlags::empty()).unwrap();
+        session.join().unwrap();
     });
 }

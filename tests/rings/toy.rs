@@ -214,33 +214,44 @@ pub struct Mounted {
     session: Option<JoinHandle<()>>,
 }
 
+/// A mount that waits for its rings: where, the connection, and the thread that reads /dev/fuse.
+pub fn connected(scratch: &Scratch) -> (PathBuf, Arc<OwnedFd>, JoinHandle<()>) {
+    let at = scratch.path().join("mnt");
+    fs::create_dir(&at).unwrap();
+    let request = mount::Request {
+        target: at.clone().into_os_string(),
+        source: OsString::from("toy"),
+        bits: Bits::empty(),
+        allow_other: None,
+        max_read: None,
+        context: Vec::new(),
+    };
+    let (fd, _point) = Device::open().unwrap().mount(&request).unwrap();
+    let device: Arc<OwnedFd> = Arc::new(fd.try_clone().unwrap());
+    let config = Config::default();
+    let session = Session::from_fd(Handshake, fd, SessionACL::All, config).unwrap();
+    let session = std::thread::spawn(move || session.run().unwrap());
+    (at, device, session)
+}
+
+/// Starts the rings of a mount; also gives the requests for the name `slow`.
+pub fn rings(device: Arc<OwnedFd>, payload: usize) -> (std::io::Result<Rings>, Receiver<Job>) {
+    let (send, slow) = unbounded();
+    let toy = Arc::new(Toy {
+        data: Mutex::default(),
+        slow: send,
+    });
+    (Rings::start(device, DEPTH, payload, toy), slow)
+}
+
 impl Mounted {
     pub fn new(scratch: &Scratch) -> Mounted {
-        let at = scratch.path().join("mnt");
-        fs::create_dir(&at).unwrap();
-        let request = mount::Request {
-            target: at.clone().into_os_string(),
-            source: OsString::from("toy"),
-            bits: Bits::empty(),
-            allow_other: None,
-            max_read: None,
-            context: Vec::new(),
-        };
-        let (fd, _point) = Device::open().unwrap().mount(&request).unwrap();
-        let device: Arc<OwnedFd> = Arc::new(fd.try_clone().unwrap());
-        let config = Config::default();
-        let session = Session::from_fd(Handshake, fd, SessionACL::All, config).unwrap();
-        let (send, slow) = unbounded();
-        let toy = Arc::new(Toy {
-            data: Mutex::default(),
-            slow: send,
-        });
-        let rings = Rings::start(device, DEPTH, PAYLOAD, toy).unwrap();
-        let session = std::thread::spawn(move || session.run().unwrap());
+        let (at, device, session) = connected(scratch);
+        let (rings, slow) = rings(device, PAYLOAD);
         Mounted {
             at,
             slow,
-            rings: Some(rings),
+            rings: Some(rings.unwrap()),
             session: Some(session),
         }
     }

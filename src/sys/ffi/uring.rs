@@ -22,6 +22,9 @@ const SETUP_NO_SQARRAY: u32 = 1 << 16;
 
 const ENTER_GETEVENTS: u32 = 1 << 0;
 const ENTER_EXT_ARG: u32 = 1 << 3;
+/// Who waits does not count as waiting for a disk (Linux 6.15); a thread without requests would show as a busy one.
+const ENTER_NO_IOWAIT: u32 = 1 << 7;
+const FEATURE_NO_IOWAIT: u32 = 1 << 17;
 
 const REGISTER_SEND_MSG_RING: u32 = 31;
 
@@ -168,6 +171,8 @@ pub struct Uring {
     fd: OwnedFd,
     submissions: Side<Submission>,
     completions: Side<Completion>,
+    /// How it waits.
+    wait_flags: u32,
     _rings: Mapping,
     _slots: Mapping,
 }
@@ -213,10 +218,16 @@ impl Uring {
             ))
         };
         let (submissions, completions) = ring().ok_or(Errno::EINVAL)?;
+        let quiet = match params.features & FEATURE_NO_IOWAIT {
+            0 => 0,
+            _ => ENTER_NO_IOWAIT,
+        };
+        let wait_flags = ENTER_GETEVENTS | quiet;
         Ok(Uring {
             fd,
             submissions,
             completions,
+            wait_flags,
             _rings: rings,
             _slots: slots,
         })
@@ -281,7 +292,7 @@ impl Uring {
     pub fn submit_and_wait(&mut self, timeout: Option<Duration>) -> Result<()> {
         let queued = self.queued();
         let Some(timeout) = timeout else {
-            return self.enter(queued, 1, ENTER_GETEVENTS, std::ptr::null(), 0);
+            return self.enter(queued, 1, self.wait_flags, std::ptr::null(), 0);
         };
         let time = [timeout.as_secs(), timeout.subsec_nanos().into()];
         let args = WaitArgs {
@@ -290,7 +301,7 @@ impl Uring {
             min_wait: 0,
             timeout: (&raw const time) as u64,
         };
-        let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
+        let flags = self.wait_flags | ENTER_EXT_ARG;
         let len = size_of::<WaitArgs>();
         self.enter(queued, 1, flags, (&raw const args).cast(), len)
     }
