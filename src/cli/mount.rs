@@ -167,6 +167,8 @@ fn serve(job: &Job, foreground: bool) -> Result<(), Failure> {
 /// Goes on in a daemon, unless in the foreground; the command ends.
 fn become_daemon(foreground: bool) -> Result<(), Failure> {
     if foreground {
+        // One that is forked has none of it.
+        process::forget_code();
         return Ok(());
     }
     let side = process::detach();

@@ -19,6 +19,7 @@ pub mod datagrams;
 pub mod extents;
 pub mod fuse_ring;
 pub mod mapping;
+pub mod memory;
 pub mod uring;
 
 fn check(ret: c_long) -> Result<usize> {
@@ -632,28 +633,6 @@ pub fn ignore_signal(signal: i32) {
     // SAFETY: SIG_IGN is a valid disposition; for a signal that cannot be ignored the call fails harmlessly.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
-
-/// Gives memory that was freed back to the system.
-#[cfg(target_env = "gnu")]
-pub fn trim_memory() {
-    // SAFETY: takes no pointer, and the allocator locks what it touches.
-    unsafe { libc::malloc_trim(0) };
-}
-
-/// Other allocators do so by themselves.
-#[cfg(not(target_env = "gnu"))]
-pub fn trim_memory() {}
-
-/// All threads take memory from one heap. To be called before there are any.
-#[cfg(target_env = "gnu")]
-pub fn share_heap() {
-    // SAFETY: takes two numbers.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-}
-
-/// Other allocators have no heap for each thread.
-#[cfg(not(target_env = "gnu"))]
-pub fn share_heap() {}
 
 #[cfg(test)]
 mod tests {

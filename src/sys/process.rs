@@ -126,13 +126,19 @@ pub fn effective_ids() -> (u32, u32) {
 
 /// Gives memory that was freed back to the system. Takes the longer the more was in use.
 pub fn trim_memory() {
-    ffi::trim_memory();
+    ffi::memory::trim_memory();
+}
+
+/// Unmaps the code that this process started with, of which a daemon needs little. What it does need comes back from
+/// the page cache.
+pub fn forget_code() {
+    ffi::memory::forget_code();
 }
 
 /// All threads take memory from one heap, which grows by 128 KiB at a time. Those that threads have of their own grow
 /// by a page, with a system call for each. To be called before any thread is started.
 pub fn share_heap() {
-    ffi::share_heap();
+    ffi::memory::share_heap();
 }
 
 /// Ignores a hang-up, as a daemon does: its terminal is not its business.
