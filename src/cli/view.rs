@@ -52,6 +52,7 @@ pub fn filesystem(overlay: &Arc<Overlay>, options: &Options, flags: &MountFlags)
         passthrough: flags.passthrough.unwrap_or(true),
         lower_passthrough: flags.lower_passthrough,
         noopen: flags.noopen.unwrap_or_else(process::is_rootless_root),
+        rings: flags.rings,
     };
     Adapter::new(Arc::clone(overlay), settings)
 }

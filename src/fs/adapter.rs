@@ -17,12 +17,11 @@ use fuser::{
 
 use super::convert::{self, asker};
 use super::handshake;
-use super::notify::Notify;
 use super::passthrough::{Backing, Fh};
-use super::pool::Pool;
 use super::reply::{self, GENERATION, empty, written};
 use super::run::run;
 use super::server::{BUFFER, Plus, Server};
+use super::service::Service;
 use super::settings::Settings;
 use crate::layer::idmap::ShownId;
 use crate::overlay::Overlay;
@@ -32,45 +31,24 @@ use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::NodeId;
 use crate::overlay::node::handle::room;
 
-/// The FUSE side of a mount.
+/// Requests as fuser reads them from /dev/fuse.
 #[derive(Debug)]
 pub struct Adapter {
+    service: Arc<Service>,
     fs: Arc<Server>,
-    pool: Pool,
-    settings: Settings,
 }
 
 impl Adapter {
     /// Serves `overlay`.
     pub fn new(overlay: Arc<Overlay>, settings: Settings) -> Adapter {
-        Adapter {
-            fs: Arc::new(Server::new(overlay, &settings)),
-            pool: Pool::default(),
-            settings,
-        }
+        let service = Arc::new(Service::new(overlay, settings));
+        let fs = service.fs.clone();
+        Adapter { service, fs }
     }
 
-    /// To be connected when there is a session.
-    pub fn notify(&self) -> Notify {
-        self.fs.notify.clone()
-    }
-
-    /// How many threads will read requests.
-    pub fn set_readers(&mut self, readers: usize) {
-        self.pool.set_readers(readers);
-    }
-
-    /// Answers a request: here, or on a worker if that may take long.
-    fn answer(&self, takes: Takes, job: impl FnOnce(&Server) + Send + 'static) {
-        if takes == Takes::NoTime {
-            return job(&self.fs);
-        }
-        let fs = self.fs.clone();
-        let job = move || job(&fs);
-        match takes {
-            Takes::Long => self.pool.run(job),
-            _ => self.pool.run_moment(job),
-        }
+    /// What is served, for other front ends.
+    pub(super) fn service(&self) -> Arc<Service> {
+        self.service.clone()
     }
 }
 
@@ -86,15 +64,16 @@ fn open_file(fh: FileHandle) -> Fh {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        if handshake::agree(&self.settings, config) {
-            self.fs.enable_passthrough();
+        let agreed = handshake::agree(&self.service.settings, config);
+        if self.service.settings.rings == Some(true) && !agreed.rings {
+            return Err(io::Error::other("rings=on, and the kernel has none"));
         }
+        self.service.agreed(agreed);
         Ok(())
     }
 
     fn destroy(&mut self) {
-        self.pool.drain();
-        self.fs.end();
+        self.service.end();
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -139,7 +118,7 @@ impl Filesystem for Adapter {
             caller: req.uid(),
         };
         let takes = self.fs.overlay.setattr_takes(node(ino), size);
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             reply::attr(fs.setattr(node(ino), set, fh.map(open_file)), reply);
         });
     }
@@ -185,7 +164,7 @@ impl Filesystem for Adapter {
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let takes = self.fs.overlay.unlink_takes(node(parent), name);
         let name = name.to_os_string();
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             empty(run(|| fs.overlay.unlink(node(parent), &name)), reply);
         });
     }
@@ -227,7 +206,7 @@ impl Filesystem for Adapter {
         let overlay = &self.fs.overlay;
         let takes = overlay.rename_takes((from, name), (to, newname), how);
         let (name, newname) = (name.to_os_string(), newname.to_os_string());
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             let renamed = run(|| fs.overlay.rename(from, &name, to, &newname, how));
             empty(renamed, reply);
         });
@@ -243,20 +222,20 @@ impl Filesystem for Adapter {
     ) {
         let takes = self.fs.overlay.change_takes(node(ino));
         let newname = newname.to_os_string();
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             let linked = fs.entry(|overlay| overlay.link(node(ino), node(newparent), &newname));
             reply::entry(linked, reply);
         });
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if self.settings.noopen {
+        if self.service.settings.noopen {
             // The kernel goes on without asking again.
             return reply.error(fuser::Errno::ENOSYS);
         }
         let (ino, kill) = (node(ino), asker(req).kills_set_id());
         let takes = self.fs.overlay.open_takes(ino, flags.0);
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             let opened = fs.open(ino, flags.0, kill, |file| {
                 reply.open_backing(file).map(Backing::Fuser)
             });
@@ -321,7 +300,7 @@ impl Filesystem for Adapter {
             Takes::NoTime => written(self.fs.write(at, data, offset, kill), reply),
             takes => {
                 let data = data.to_vec();
-                self.answer(takes, move |fs| {
+                self.service.answer(takes, move |fs| {
                     written(fs.write(at, &data, offset, kill), reply);
                 });
             }
@@ -361,10 +340,11 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.answer(self.fs.overlay.sync_takes(), move |fs| {
-            let file = open_file(fh).file(node(ino));
-            empty(run(|| fs.overlay.fsync(file, datasync)), reply);
-        });
+        self.service
+            .answer(self.fs.overlay.sync_takes(), move |fs| {
+                let file = open_file(fh).file(node(ino));
+                empty(run(|| fs.overlay.fsync(file, datasync)), reply);
+            });
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -429,9 +409,10 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.answer(self.fs.overlay.sync_takes(), move |fs| {
-            empty(run(|| fs.overlay.fsyncdir(node(ino), datasync)), reply);
-        });
+        self.service
+            .answer(self.fs.overlay.sync_takes(), move |fs| {
+                empty(run(|| fs.overlay.fsyncdir(node(ino), datasync)), reply);
+            });
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -464,7 +445,7 @@ impl Filesystem for Adapter {
         let (node, asker) = (node(ino), asker(req));
         let (name, value) = (name.to_os_string(), value.to_vec());
         let takes = self.fs.overlay.attributes_take(node);
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             empty(fs.setxattr(node, &name, &value, flags, asker), reply);
         });
     }
@@ -486,7 +467,7 @@ impl Filesystem for Adapter {
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let takes = self.fs.overlay.attributes_take(node(ino));
         let name = name.to_os_string();
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             empty(run(|| fs.overlay.removexattr(node(ino), &name)), reply);
         });
     }
@@ -511,12 +492,13 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         let (node, data) = (node(ino), in_data.to_vec());
-        self.answer(self.fs.ioctl_takes(node, cmd), move |fs| {
-            match fs.ioctl(node, cmd, &data) {
-                Ok(out) => reply.ioctl(0, &out),
-                Err(errno) => reply.error(convert::errno(errno)),
-            }
-        });
+        self.service
+            .answer(self.fs.ioctl_takes(node, cmd), move |fs| {
+                match fs.ioctl(node, cmd, &data) {
+                    Ok(out) => reply.ioctl(0, &out),
+                    Err(errno) => reply.error(convert::errno(errno)),
+                }
+            });
     }
 
     /// Files are always ready: told so once, the kernel does not ask again.
@@ -546,7 +528,7 @@ impl Filesystem for Adapter {
         let (mode, range) = (mode.cast_unsigned(), (offset, length));
         let (file, kill) = ((node(ino), open_file(fh)), asker(req).kills_set_id());
         let takes = self.fs.overlay.write_takes(file.1.file(file.0));
-        self.answer(takes, move |fs| {
+        self.service.answer(takes, move |fs| {
             empty(fs.fallocate(file, mode, range, kill), reply);
         });
     }
@@ -587,7 +569,7 @@ impl Filesystem for Adapter {
         );
         let (offsets, kill) = ((offset_in, offset_out), asker(req).kills_set_id());
         // It may be much, and much that is on disk.
-        self.answer(Takes::Long, move |fs| {
+        self.service.answer(Takes::Long, move |fs| {
             written(fs.copy_file_range(files, offsets, len, kill), reply);
         });
     }

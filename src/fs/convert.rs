@@ -11,13 +11,8 @@ use crate::sys::at::SetTime;
 use crate::sys::errno::Errno;
 use crate::sys::stat::{FileType, Time};
 
-/// An errno for the kernel. ENOSYS would make it give up the operation for good, which is never meant.
+/// An errno for the kernel.
 pub fn errno(errno: Errno) -> fuser::Errno {
-    let errno = if errno == Errno::ENOSYS {
-        Errno::EOPNOTSUPP
-    } else {
-        errno
-    };
     fuser::Errno::from_i32(errno.raw())
 }
 
@@ -152,11 +147,5 @@ mod tests {
         ] {
             assert_eq!(time(system_time(Time { sec, nsec })), Time { sec, nsec });
         }
-    }
-
-    #[test]
-    fn enosys_never_reaches_the_kernel() {
-        assert_eq!(errno(Errno::ENOSYS).code(), Errno::EOPNOTSUPP.raw());
-        assert_eq!(errno(Errno::EXDEV).code(), Errno::EXDEV.raw());
     }
 }

@@ -3,14 +3,24 @@
 use fuser::{InitFlags, KernelConfig};
 
 use super::settings::Settings;
+use crate::sys::fuse_ring;
 
 /// Largest write and read the kernel sends in one request (its own limit on a stock system).
-const MAX_WRITE_BYTES: u32 = 1 << 20;
+pub const MAX_WRITE_BYTES: u32 = 1 << 20;
 /// Requests the kernel may keep in flight in the background: readahead, releases, forgets.
 const MAX_BACKGROUND: u16 = 64;
 
-/// Agrees with the kernel. True if it may serve files by itself.
-pub fn agree(wishes: &Settings, config: &mut KernelConfig) -> bool {
+/// What was agreed on beside what every mount has.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed {
+    /// The kernel may serve files by itself.
+    pub passthrough: bool,
+    /// Requests come by rings, except for those that nobody waits for.
+    pub rings: bool,
+}
+
+/// Agrees with the kernel.
+pub fn agree(wishes: &Settings, config: &mut KernelConfig) -> Agreed {
     let mut wanted = InitFlags::FUSE_ASYNC_READ
         | InitFlags::FUSE_BIG_WRITES
         | InitFlags::FUSE_DONT_MASK
@@ -35,11 +45,24 @@ pub fn agree(wishes: &Settings, config: &mut KernelConfig) -> bool {
     if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
         log::debug!("background requests limited to {nearest}");
     }
-    // One level: another overlay may still be stacked on this mount.
+    Agreed {
+        passthrough: wishes.passthrough && !wishes.noopen && agree_on_passthrough(config),
+        rings: wishes.rings != Some(false) && agree_on_rings(config),
+    }
+}
+
+fn agree_on_passthrough(config: &mut KernelConfig) -> bool {
     let passthrough = InitFlags::FUSE_PASSTHROUGH;
-    wishes.passthrough
-        && !wishes.noopen
-        && config.capabilities().contains(passthrough)
+    // One level: another overlay may still be stacked on this mount.
+    config.capabilities().contains(passthrough)
         && config.add_capabilities(passthrough).is_ok()
         && config.set_max_stack_depth(1).is_ok()
+}
+
+/// Once agreed on, the kernel sends nothing until there are rings. So one is tried before.
+fn agree_on_rings(config: &mut KernelConfig) -> bool {
+    let rings = InitFlags::FUSE_OVER_IO_URING;
+    config.capabilities().contains(rings)
+        && fuse_ring::is_offered()
+        && config.add_capabilities(rings).is_ok()
 }

@@ -14,5 +14,6 @@ mod reply;
 pub mod rings;
 mod run;
 mod server;
+mod service;
 pub mod session;
 pub mod settings;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::overlay::node::NodeId;
 use crate::overlay::node::handle::{HandleId, OpenFile, Opened};
 use crate::sync::Mutex;
+use crate::sys;
 use crate::sys::creds::Creds;
 use crate::sys::errno::Errno;
 
@@ -34,6 +35,8 @@ const SET_ID_BITS: u32 = 0o6000;
 pub enum Backing {
     /// Registered by an answer of fuser.
     Fuser(fuser::BackingId),
+    /// Registered where requests come by rings.
+    Rings(sys::backing::Backing),
 }
 
 /// How an open is served.

@@ -24,23 +24,28 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The workers. They are started when they are needed, and wait then without waking up.
 pub struct Pool {
-    queue: Option<Sender<Job>>,
     jobs: Receiver<Job>,
     /// Jobs that wait or are worked on.
     unfinished: Arc<AtomicUsize>,
-    workers: Mutex<Vec<JoinHandle<()>>, RANK>,
+    workers: Mutex<Workers, RANK>,
     /// Readers that may wait for a disk at the same time: all but one.
     may_wait: AtomicUsize,
+}
+
+struct Workers {
+    /// `None` once nothing comes any more.
+    queue: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Default for Pool {
     fn default() -> Pool {
         let (queue, jobs) = bounded(QUEUE);
+        let (queue, threads) = (Some(queue), Vec::new());
         Pool {
-            queue: Some(queue),
             jobs,
             unfinished: Arc::default(),
-            workers: Mutex::default(),
+            workers: Mutex::new(Workers { queue, threads }),
             may_wait: AtomicUsize::new(0),
         }
     }
@@ -54,8 +59,9 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     /// How many read requests.
-    pub fn set_readers(&mut self, readers: usize) {
-        *self.may_wait.get_mut() = readers.saturating_sub(1);
+    pub fn set_readers(&self, readers: usize) {
+        let may_wait = readers.saturating_sub(1);
+        self.may_wait.store(may_wait, Ordering::SeqCst);
     }
 
     /// Runs a job that takes a moment: here, which is over sooner than a worker would wake up, as long as another
@@ -79,35 +85,39 @@ impl Pool {
             job();
             unfinished.fetch_sub(1, Ordering::SeqCst);
         });
-        let refused = match (&self.queue, self.ensure_worker()) {
-            (Some(queue), true) => queue.try_send(job).map_err(|refused| refused.into_inner()),
-            _ => Err(job),
+        let refused = match self.queue() {
+            Some(queue) => queue.try_send(job).map_err(|refused| refused.into_inner()),
+            None => Err(job),
         };
         if let Err(job) = refused {
             job();
         }
     }
 
-    /// Starts one more if all may be at work. False when there is none.
-    fn ensure_worker(&self) -> bool {
+    /// Starts one more worker if all may be at work. `None` when there is none.
+    fn queue(&self) -> Option<Sender<Job>> {
         let mut workers = self.workers.lock();
+        let queue = workers.queue.clone()?;
         let enough = self.unfinished.load(Ordering::SeqCst).min(WORKERS_MAX);
-        if workers.len() < enough {
+        if workers.threads.len() < enough {
             let jobs = self.jobs.clone();
             let work = move || jobs.iter().for_each(|job| job());
             let thread = std::thread::Builder::new().name("plyfs-worker".into());
             match thread.spawn(work) {
-                Ok(worker) => workers.push(worker),
+                Ok(worker) => workers.threads.push(worker),
                 Err(error) => log::warn!("no thread for long requests: {error}"),
             }
         }
-        !workers.is_empty()
+        (!workers.threads.is_empty()).then_some(queue)
     }
 
-    /// Waits for all that was sent. Nothing comes after it.
-    pub fn drain(&mut self) {
-        drop(self.queue.take());
-        let workers = std::mem::take(&mut *self.workers.lock());
+    /// Waits for all that was sent. What comes after it is done by who sends it.
+    pub fn drain(&self) {
+        let workers = {
+            let mut workers = self.workers.lock();
+            workers.queue = None;
+            std::mem::take(&mut workers.threads)
+        };
         for worker in workers {
             if worker.join().is_err() {
                 log::error!("a worker panicked");
@@ -135,7 +145,7 @@ mod tests {
     #[test]
     fn all_is_done_before_the_pool_is_gone() {
         let done = Arc::new(AtomicUsize::new(0));
-        let mut pool = Pool::default();
+        let pool = Pool::default();
         for _ in 0..500 {
             let done = done.clone();
             pool.run(move || {
@@ -175,7 +185,7 @@ mod tests {
 
     #[test]
     fn as_many_at_once_as_there_are_workers() {
-        let mut pool = Pool::default();
+        let pool = Pool::default();
         let all = Arc::new(Barrier::new(WORKERS_MAX));
         for _ in 0..WORKERS_MAX {
             let all = all.clone();
@@ -189,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_place_is_done_at_once() {
-        let mut pool = Pool::default();
+        let pool = Pool::default();
         let (go, wait) = channel::<()>();
         let wait = Arc::new(std::sync::Mutex::new(wait));
         for _ in 0..QUEUE {

@@ -119,10 +119,11 @@ pub fn created(result: Result<(Named, Fh, Mode)>, reply: ReplyCreate) {
 fn backing(mode: &Mode) -> Result<Option<&fuser::BackingId>> {
     match mode {
         Mode::Cached { .. } => Ok(None),
-        Mode::Passthrough(backing) => {
-            let Backing::Fuser(id) = &**backing;
-            Ok(Some(id))
-        }
+        Mode::Passthrough(backing) => match &**backing {
+            Backing::Fuser(id) => Ok(Some(id)),
+            // A mount has its requests one way or the other.
+            Backing::Rings(_) => Err(Errno::EIO),
+        },
         Mode::Elsewhere => Err(Errno::ESTALE),
     }
 }

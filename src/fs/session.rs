@@ -7,18 +7,25 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::adapter::Adapter;
+use super::service::Service;
 use crate::overlay::options::{Atime, MountFlags};
 use crate::sys::errno::Errno;
+use crate::sys::fuse_ring;
 use crate::sys::fusermount::HelperError;
 use crate::sys::mount::{self, Bits, Device, Failure, Point, Unmounted};
 use crate::sys::process::{SignalSet, signal};
 
 /// Threads that answer requests, unless told otherwise: more were slower in every measurement.
 const THREADS_DEFAULT: usize = 2;
+
+/// Why `rings=on` is refused.
+const NO_RINGS: &str = "rings=on: the kernel offers no FUSE over io_uring (Linux 6.14 or newer; as root: \
+     echo Y > /sys/module/fuse/parameters/enable_uring)";
 
 /// Why there is no mount: one line, with a hint where there is one.
 #[derive(Debug)]
@@ -50,6 +57,8 @@ pub struct Mounted {
 pub struct Session<F: fuser::Filesystem> {
     inner: fuser::Session<F>,
     point: Point,
+    /// The device and who answers, where requests come by rings.
+    rings: Option<(OwnedFd, Arc<Service>)>,
 }
 
 impl Prepared {
@@ -57,12 +66,15 @@ impl Prepared {
     /// table unless the flags name something else.
     ///
     /// # Errors
-    /// With a hint, when /dev/fuse is missing or forbidden.
+    /// With a hint, when /dev/fuse is missing or forbidden, or the kernel has no rings that were asked for.
     pub fn new(
         target: &OsStr,
         source: &OsStr,
         flags: &MountFlags,
     ) -> Result<Prepared, SessionError> {
+        if flags.rings == Some(true) && !fuse_ring::is_offered() {
+            return Err(SessionError(NO_RINGS.into()));
+        }
         let device = Device::open().map_err(|failure| explain(&failure, target))?;
         let request = mount::Request {
             target: target.into(),
@@ -101,32 +113,36 @@ impl Mounted {
     ///
     /// # Errors
     /// When the kernel and the filesystem do not agree; the mount is gone then.
-    pub fn serve(self, mut filesystem: Adapter) -> Result<Session<Adapter>, SessionError> {
-        filesystem.set_readers(self.threads);
-        let notify = filesystem.notify();
+    pub fn serve(self, filesystem: Adapter) -> Result<Session<Adapter>, SessionError> {
+        let point = self.point.clone();
+        self.agree(filesystem).map_err(|error| {
+            if let Err(errno) = point.unmount() {
+                log::error!("cannot take the mount away again: {errno}");
+            }
+            SessionError(format!(
+                "mount point {}: no agreement with the kernel's FUSE: {error}",
+                shown(point.target())
+            ))
+        })
+    }
+
+    fn agree(self, filesystem: Adapter) -> io::Result<Session<Adapter>> {
+        let service = filesystem.service();
+        service.set_readers(self.threads);
+        let device = self.device.try_clone()?;
         let mut config = fuser::Config::default();
         config.n_threads = Some(self.threads);
         // Who may enter was decided by the mount (allow_other) and by default_permissions, which know user
         // namespaces; fuser's own check compares plain uids and would answer EACCES in them.
         config.acl = fuser::SessionACL::All;
-        match fuser::Session::from_fd(filesystem, self.device, fuser::SessionACL::All, config) {
-            Ok(inner) => {
-                notify.connect(inner.notifier());
-                Ok(Session {
-                    inner,
-                    point: self.point,
-                })
-            }
-            Err(error) => {
-                if let Err(errno) = self.point.unmount() {
-                    log::error!("cannot take the mount away again: {errno}");
-                }
-                Err(SessionError(format!(
-                    "mount point {}: no agreement with the kernel's FUSE: {error}",
-                    shown(self.point.target())
-                )))
-            }
-        }
+        let inner =
+            fuser::Session::from_fd(filesystem, self.device, fuser::SessionACL::All, config)?;
+        service.fs.notify.connect(inner.notifier());
+        Ok(Session {
+            inner,
+            point: self.point,
+            rings: service.is_by_rings().then_some((device, service)),
+        })
     }
 }
 
@@ -139,8 +155,12 @@ impl<F: fuser::Filesystem> Session<F> {
     /// Serves until the mount is gone, then drops the filesystem.
     ///
     /// # Errors
-    /// What the kernel answered to a read of /dev/fuse, unless it means "gone".
+    /// What the kernel answered to a read of /dev/fuse, unless it means "gone". Where there is no room for rings.
     pub fn run(self) -> Result<(), SessionError> {
+        if let Some((device, service)) = self.rings {
+            let started = service.start_rings(device);
+            started.map_err(|error| SessionError(format!("rings: {error}")))?;
+        }
         match self.inner.run() {
             Ok(()) => Ok(()),
             // An administrator aborted the connection; ENODEV, the usual end, fuser takes for an end itself.
@@ -158,7 +178,7 @@ pub fn serve_signals(
     signals: SignalSet,
     point: Point,
     on_usr1: impl Fn() + Send + 'static,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("plyfs-signals".into());
     thread.spawn(move || {
         while let Ok(caught) = signals.wait() {

@@ -15,4 +15,6 @@ pub struct Settings {
     pub lower_passthrough: bool,
     /// The kernel opens and closes files without telling.
     pub noopen: bool,
+    /// Requests come by rings (FUSE over io_uring): where the kernel has them, if nothing is said.
+    pub rings: Option<bool>,
 }

@@ -138,6 +138,8 @@ pub struct MountFlags {
     pub noopen: Option<bool>,
     /// Threads that answer requests.
     pub threads: Option<usize>,
+    /// `true`: requests come by rings (FUSE over io_uring) or not at all. `None`: by rings where the kernel has them.
+    pub rings: Option<bool>,
     /// What the first column of the mount table says.
     pub fsname: Option<OsString>,
     /// SELinux contexts: `context`, `fscontext`, `defcontext`, `rootcontext` and their values.

@@ -101,17 +101,19 @@ impl Handler for Toy {
         let request = Request::decode(header, &argument, job.payload());
         let zero = Duration::ZERO;
         match request {
-            Ok(Request::Lookup(b"slow")) => self.slow.send(job).unwrap(),
-            Ok(Request::Lookup(b"lost")) => drop(job),
-            Ok(Request::Lookup(b"panic")) => panic!("as asked"),
-            Ok(Request::Lookup(name)) => match self.lookup(name) {
-                Ok(attr) => job.done_with(&wire::entry(Entry {
-                    node: FILE,
-                    entry_ttl: zero,
-                    attr_ttl: zero,
-                    attr: &attr,
-                })),
-                Err(errno) => job.done(Err(errno)),
+            Ok(Request::Lookup(name)) => match name.of(job.payload()) {
+                b"slow" => self.slow.send(job).unwrap(),
+                b"lost" => drop(job),
+                b"panic" => panic!("as asked"),
+                name => match self.lookup(name) {
+                    Ok(attr) => job.done_with(&wire::entry(Entry {
+                        node: FILE,
+                        entry_ttl: zero,
+                        attr_ttl: zero,
+                        attr: &attr,
+                    })),
+                    Err(errno) => job.done(Err(errno)),
+                },
             },
             Ok(Request::Getattr(_)) => {
                 job.done_with(&wire::attributes(zero, &self.attr(header.node)));
@@ -138,6 +140,7 @@ impl Handler for Toy {
                 job.done(Ok(part.len()));
             }
             Ok(Request::Write(write, bytes)) => {
+                let bytes = bytes.of(job.payload());
                 let mut data = self.data.lock().unwrap();
                 let end = write.offset as usize + bytes.len();
                 let len = data.len().max(end);

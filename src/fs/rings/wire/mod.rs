@@ -13,7 +13,7 @@ pub use answer::{
 };
 pub use argument::*;
 pub use listing::{Dirent, Listing};
-pub use request::Request;
+pub use request::{Request, Span};
 
 /// The first argument of a request, with bytes after it that mean nothing.
 pub type Argument = [u8; 128];

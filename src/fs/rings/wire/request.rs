@@ -4,34 +4,48 @@ use super::argument::*;
 use super::{Argument, Header};
 use crate::sys::errno::{Errno, Result};
 
-/// What is asked for, about the node in the [`Header`]. Names and data are borrowed from the payload.
+/// Where in the payload something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    /// What is there.
+    pub fn of(self, payload: &[u8]) -> &[u8] {
+        payload.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// What is asked for, about the node in the [`Header`]. Names and data are in the payload, at a [`Span`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // The names are those of FUSE.
-pub enum Request<'a> {
-    Lookup(&'a [u8]),
+pub enum Request {
+    Lookup(Span),
     Getattr(Getattr),
     Setattr(Setattr),
     Readlink,
     /// The new name, and what it shall point to.
-    Symlink(&'a [u8], &'a [u8]),
-    Mknod(Mknod, &'a [u8]),
-    Mkdir(Mkdir, &'a [u8]),
-    Unlink(&'a [u8]),
-    Rmdir(&'a [u8]),
+    Symlink(Span, Span),
+    Mknod(Mknod, Span),
+    Mkdir(Mkdir, Span),
+    Unlink(Span),
+    Rmdir(Span),
     /// The old name and the new one. RENAME is the same without flags.
-    Rename(Rename2, &'a [u8], &'a [u8]),
-    Link(Link, &'a [u8]),
+    Rename(Rename2, Span, Span),
+    Link(Link, Span),
     Open(Open),
     Read(Read),
-    Write(Write, &'a [u8]),
+    Write(Write, Span),
     Statfs,
     Release(Release),
     Fsync(Fsync),
     /// The name and the value.
-    Setxattr(Setxattr, &'a [u8], &'a [u8]),
-    Getxattr(Getxattr, &'a [u8]),
+    Setxattr(Setxattr, Span, Span),
+    Getxattr(Getxattr, Span),
     Listxattr(Getxattr),
-    Removexattr(&'a [u8]),
+    Removexattr(Span),
     Flush(Flush),
     Opendir(Open),
     Readdir(Read),
@@ -39,9 +53,9 @@ pub enum Request<'a> {
     Releasedir(Release),
     Fsyncdir(Fsync),
     Access(Access),
-    Create(Create, &'a [u8]),
+    Create(Create, Span),
     /// With what came along.
-    Ioctl(Ioctl, &'a [u8]),
+    Ioctl(Ioctl, Span),
     Poll(Poll),
     Fallocate(Fallocate),
     Lseek(Lseek),
@@ -51,12 +65,16 @@ pub enum Request<'a> {
     CopyFileRange64(CopyFileRange),
 }
 
-impl<'a> Request<'a> {
+impl Request {
     /// Reads a request.
     ///
     /// # Errors
     /// ENOSYS for operations that are not known here; EINVAL where a name has no end or data is missing.
-    pub fn decode(header: Header, argument: &Argument, payload: &'a [u8]) -> Result<Request<'a>> {
+    pub fn decode(header: Header, argument: &Argument, payload: &[u8]) -> Result<Request> {
+        let all = Span {
+            start: 0,
+            end: payload.len(),
+        };
         let name = || one_name(payload);
         let names = || two_names(payload);
         Ok(match header.opcode {
@@ -79,14 +97,14 @@ impl<'a> Request<'a> {
             15 => Request::Read(Read::decode(argument)),
             16 => {
                 let write = Write::decode(argument);
-                Request::Write(write, exactly(payload, write.size)?)
+                Request::Write(write, exactly(all, write.size)?)
             }
             17 => Request::Statfs,
             18 => Request::Release(Release::decode(argument)),
             20 => Request::Fsync(Fsync::decode(argument)),
             21 => {
                 let set = Setxattr::decode(argument);
-                let (name, value) = cut(payload)?;
+                let (name, value) = cut(payload, 0)?;
                 Request::Setxattr(set, name, exactly(value, set.size)?)
             }
             22 => Request::Getxattr(Getxattr::decode(argument), name()?),
@@ -101,7 +119,7 @@ impl<'a> Request<'a> {
             35 => Request::Create(Create::decode(argument), name()?),
             39 => {
                 let ioctl = Ioctl::decode(argument);
-                Request::Ioctl(ioctl, exactly(payload, ioctl.in_size)?)
+                Request::Ioctl(ioctl, exactly(all, ioctl.in_size)?)
             }
             40 => Request::Poll(Poll::decode(argument)),
             43 => Request::Fallocate(Fallocate::decode(argument)),
@@ -115,24 +133,35 @@ impl<'a> Request<'a> {
     }
 }
 
-fn exactly(data: &[u8], size: u32) -> Result<&[u8]> {
-    data.get(..size as usize).ok_or(Errno::EINVAL)
+/// The first bytes of a span.
+fn exactly(data: Span, size: u32) -> Result<Span> {
+    match (size as usize).checked_add(data.start) {
+        Some(end) if end <= data.end => Ok(Span { end, ..data }),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// A name, and what is after its end.
-fn cut(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == 0);
-    let end = end.ok_or(Errno::EINVAL)?;
-    Ok((&bytes[..end], &bytes[end + 1..]))
+fn cut(bytes: &[u8], from: usize) -> Result<(Span, Span)> {
+    let rest = bytes.get(from..).unwrap_or_default();
+    let len = rest.iter().position(|byte| *byte == 0);
+    let end = from + len.ok_or(Errno::EINVAL)?;
+    let name = Span { start: from, end };
+    let after = Span {
+        start: end + 1,
+        end: bytes.len(),
+    };
+    Ok((name, after))
 }
 
-fn one_name(bytes: &[u8]) -> Result<&[u8]> {
-    cut(bytes).map(|(name, _)| name)
+fn one_name(bytes: &[u8]) -> Result<Span> {
+    cut(bytes, 0).map(|(name, _)| name)
 }
 
-fn two_names(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
-    let (first, rest) = cut(bytes)?;
-    Ok((first, one_name(rest)?))
+fn two_names(bytes: &[u8]) -> Result<(Span, Span)> {
+    let (first, rest) = cut(bytes, 0)?;
+    let (second, _) = cut(bytes, rest.start)?;
+    Ok((first, second))
 }
 
 #[cfg(test)]
@@ -147,12 +176,16 @@ mod tests {
         bytes
     }
 
-    fn read<'a>(opcode: u32, argument: &Argument, payload: &'a [u8]) -> Result<Request<'a>> {
+    fn read(opcode: u32, argument: &Argument, payload: &[u8]) -> Result<Request> {
         let header = Header {
             opcode,
             ..Header::default()
         };
         Request::decode(header, argument, payload)
+    }
+
+    fn at(start: usize, end: usize) -> Span {
+        Span { start, end }
     }
 
     /// Words that tell where they are.
@@ -276,26 +309,27 @@ mod tests {
     #[test]
     fn names_and_data() {
         let none = bytes(&[]);
-        assert_eq!(read(1, &none, b"name\0"), Ok(Request::Lookup(b"name")));
+        assert_eq!(read(1, &none, b"name\0"), Ok(Request::Lookup(at(0, 4))));
         // Newer kernels send the end of the name apart.
-        assert_eq!(read(1, &none, b"name\0\0"), Ok(Request::Lookup(b"name")));
-        let symlink = Request::Symlink(b"new", b"../target");
+        assert_eq!(read(1, &none, b"name\0\0"), Ok(Request::Lookup(at(0, 4))));
+        let symlink = Request::Symlink(at(0, 3), at(4, 13));
         assert_eq!(read(6, &none, b"new\0../target\0"), Ok(symlink));
         let rename = |flags| Rename2 { parent: 5, flags };
         let plain = bytes(&[5, 0, 9]);
         // What is after the argument means nothing.
-        let expected = Request::Rename(rename(0), b"a", b"b");
+        let expected = Request::Rename(rename(0), at(0, 1), at(2, 3));
         assert_eq!(read(12, &plain, b"a\0b\0"), Ok(expected));
-        let expected = Request::Rename(rename(9), b"a", b"b");
+        let expected = Request::Rename(rename(9), at(0, 1), at(2, 3));
         assert_eq!(read(45, &plain, b"a\0b\0"), Ok(expected));
         let set = Setxattr { size: 3, flags: 1 };
-        let expected = Request::Setxattr(set, b"user.x", b"\0\0v");
+        let expected = Request::Setxattr(set, at(0, 6), at(7, 10));
         assert_eq!(read(21, &bytes(&[3, 1]), b"user.x\0\0\0v"), Ok(expected));
         let write = bytes(&[1, 0, 0, 0, 4]);
         let Ok(Request::Write(_, data)) = read(16, &write, b"12345") else {
             panic!("no write");
         };
-        assert_eq!(data, b"1234");
+        assert_eq!(data.of(b"12345"), b"1234");
+        assert_eq!(data.of(b"123"), b"");
     }
 
     #[test]
