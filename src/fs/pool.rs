@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::sync::Mutex;
+use crate::sys::cpus;
 
 /// Threads at most: they wait for disks rather than compute.
 const WORKERS_MAX: usize = 8;
@@ -101,7 +102,13 @@ impl Pool {
         let enough = self.unfinished.load(Ordering::SeqCst).min(WORKERS_MAX);
         if workers.threads.len() < enough {
             let jobs = self.jobs.clone();
-            let work = move || jobs.iter().for_each(|job| job());
+            let work = move || {
+                // Who reads requests may have to stay on a processor. Nobody is to wait for that one here.
+                if let Err(errno) = cpus::roam() {
+                    log::debug!("a worker stays where it was started: {errno}");
+                }
+                jobs.iter().for_each(|job| job());
+            };
             let thread = std::thread::Builder::new().name("plyfs-worker".into());
             match thread.spawn(work) {
                 Ok(worker) => workers.threads.push(worker),

@@ -326,7 +326,7 @@ impl Server {
         })
     }
 
-    /// Lists a directory with the attributes of its entries, until `emit` says that it is full.
+    /// Lists a directory with the attributes of its entries, as long as `emit` takes them.
     pub fn readdirplus(
         &self,
         id: NodeId,

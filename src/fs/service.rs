@@ -77,7 +77,8 @@ impl Service {
         let device = Arc::new(device);
         let desk = Arc::new(Desk::new(self.clone(), device.clone()));
         let rings = Rings::start(device, RING_DEPTH, MAX_WRITE_BYTES as usize, desk)?;
-        self.pool.set_readers(rings.threads());
+        // Nobody else reads the requests of a processor.
+        self.pool.set_readers(1);
         *self.rings.lock() = Some(rings);
         Ok(())
     }

@@ -234,7 +234,7 @@ impl Desk {
             Request::Readdir(of) => {
                 let mut listing = Listing::new(job.room(), of.size);
                 let listed = run(|| {
-                    let add = |entry: list::Dirent<'_>| !listing.add(dirent(&entry));
+                    let add = |entry: list::Dirent<'_>| listing.add(dirent(&entry));
                     fs.overlay.readdir(node, of.offset, add)
                 });
                 let len = listing.len();
@@ -250,7 +250,7 @@ impl Desk {
                          found,
                      }| {
                         let named = found.as_ref().ok();
-                        !listing.add_plus(dirent(&entry), named.map(send::of))
+                        listing.add_plus(dirent(&entry), named.map(send::of))
                     },
                 );
                 let len = listing.len();

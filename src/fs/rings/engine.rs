@@ -167,11 +167,6 @@ impl Rings {
         Ok(Rings { threads })
     }
 
-    /// How many there are.
-    pub fn threads(&self) -> usize {
-        self.threads.len()
-    }
-
     /// Waits until the mount is gone, and all requests are answered.
     pub fn join(self) {
         for thread in self.threads {
