@@ -3,10 +3,8 @@
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -117,28 +115,6 @@ pub fn install_peer() {
     assert!(status.success(), "cargo install {PEER}: {status}");
 }
 
-/// Does plyfs take this mount option? Mounts nothing.
-///
-/// # Errors
-/// What it says against it.
-pub fn accepts(option: &str) -> Result<(), String> {
-    let mut command = Command::new(plyfs());
-    // The helper of mount(8) has a dry run.
-    command.arg0("mount.plyfs").args(["plyfs", "/", "-f", "-o"]);
-    command.arg(format!("lowerdir=/,{option}"));
-    let out = command.output().expect("start plyfs");
-    let words = String::from_utf8_lossy(&out.stderr);
-    let refused = || Err(words.trim().to_string());
-    if out.status.success() {
-        Ok(())
-    } else {
-        refused()
-    }
-}
-
-/// One that does not, has none to be turned off.
-static KNOWS_RINGS: LazyLock<bool> = LazyLock::new(|| accepts("rings=off").is_ok());
-
 /// The layers as mount options, with paths as seen from the site's root: 500 of them must fit into one page.
 pub fn options(server: Server, lowers: usize, extra: &str) -> String {
     let mut text = String::from("lowerdir=");
@@ -150,8 +126,8 @@ pub fn options(server: Server, lowers: usize, extra: &str) -> String {
         // What the others do unasked.
         Server::Kernel => ",index=off,redirect_dir=off,metacopy=off",
         Server::Rings => ",rings=on",
-        Server::Plyfs | Server::Rootless if *KNOWS_RINGS => ",rings=off",
-        Server::Plyfs | Server::Rootless | Server::Peer => "",
+        Server::Plyfs | Server::Rootless => ",rings=off",
+        Server::Peer => "",
     };
     if !extra.is_empty() {
         text += ",";
