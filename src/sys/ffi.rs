@@ -20,6 +20,7 @@ pub mod extents;
 pub mod fuse_ring;
 pub mod mapping;
 pub mod memory;
+pub mod sched;
 pub mod uring;
 
 fn check(ret: c_long) -> Result<usize> {

@@ -37,6 +37,7 @@ pub mod quota;
 pub mod remove;
 pub mod resolve;
 pub mod rtnl;
+pub mod sched;
 pub mod serving;
 pub mod sockets;
 pub mod stat;

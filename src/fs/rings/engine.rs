@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use std::os::fd::OwnedFd;
 
+use super::calm::Calm;
 use super::wire::Header;
 use crate::sys::cpus;
 use crate::sys::errno::{Errno, Result};
@@ -127,6 +128,7 @@ impl Drop for Job {
 /// The threads of a mount.
 pub struct Rings {
     threads: Vec<JoinHandle<()>>,
+    calm: Calm,
 }
 
 impl Rings {
@@ -142,18 +144,24 @@ impl Rings {
         payload: usize,
         handler: Arc<H>,
     ) -> io::Result<Rings> {
+        let calm = Calm::start()?;
         let (tell, told) = channel();
         let mut threads = Vec::new();
         for (cpu, queues) in shares(cpus::possible()?, &cpus::online()?) {
             let (device, handler, tell) = (device.clone(), handler.clone(), tell.clone());
+            let looked_after = calm.rings();
             let work = move || {
+                looked_after.enter();
                 if let Err(errno) = cpus::stay_on(cpu) {
                     log::debug!("a ring's thread is not on processor {cpu}: {errno}");
                 }
                 run(
                     || FuseRing::new(device, queues, depth, payload),
                     &tell,
-                    &*handler,
+                    &|job| {
+                        looked_after.request();
+                        handler.handle(job);
+                    },
                 );
             };
             let thread = std::thread::Builder::new().name("plyfs-ring".into());
@@ -164,7 +172,7 @@ impl Rings {
         for _ in &threads {
             told.recv().unwrap_or(Err(Errno::EIO))?;
         }
-        Ok(Rings { threads })
+        Ok(Rings { threads, calm })
     }
 
     /// Waits until the mount is gone, and all requests are answered.
@@ -174,6 +182,7 @@ impl Rings {
                 log::error!("a ring's thread panicked");
             }
         }
+        self.calm.end();
     }
 }
 
@@ -190,11 +199,7 @@ fn shares(possible: u16, online: &[u16]) -> Vec<(u16, Vec<u16>)> {
 }
 
 /// The life of one thread.
-fn run<H: Handler>(
-    make: impl FnOnce() -> Result<FuseRing>,
-    tell: &Sender<Result<()>>,
-    handler: &H,
-) {
+fn run(make: impl FnOnce() -> Result<FuseRing>, tell: &Sender<Result<()>>, handle: &dyn Fn(Job)) {
     let prepare = || {
         let mut ring = make()?;
         let home = Arc::new(Home {
@@ -217,7 +222,7 @@ fn run<H: Handler>(
             tell_once(tell, Ok(()));
             let home_here = Arc::as_ptr(&home);
             ANSWERED.with_borrow_mut(|answered| answered.home = home_here);
-            if let Err(errno) = serve(&mut ring, &home, first, handler) {
+            if let Err(errno) = serve(&mut ring, &home, first, handle) {
                 log::error!("a ring broke: {errno}");
             }
         }
@@ -231,20 +236,20 @@ fn tell_once(tell: &Sender<Result<()>>, result: Result<()>) {
     }
 }
 
-fn serve<H: Handler>(
+fn serve(
     ring: &mut FuseRing,
     home: &Arc<Home>,
     first: Vec<Entry>,
-    handler: &H,
+    handle: &dyn Fn(Job),
 ) -> Result<()> {
     let mut left = ring.entries();
-    let handle = |ring: &mut FuseRing, entry: Entry| {
+    let answer = |ring: &mut FuseRing, entry: Entry| {
         let job = Job {
             entry: Some(entry),
             home: home.clone(),
         };
         // The job was dropped with the panic, so it is answered.
-        if catch_unwind(AssertUnwindSafe(|| handler.handle(job))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| handle(job))).is_err() {
             log::error!("a request panicked");
         }
         let answered = ANSWERED.with_borrow_mut(|answered| std::mem::take(&mut answered.entries));
@@ -253,7 +258,7 @@ fn serve<H: Handler>(
             .try_for_each(|entry| ring.commit(entry))
     };
     for entry in first {
-        handle(ring, entry)?;
+        answer(ring, entry)?;
     }
     while left > 0 {
         ring.wait(PATIENCE)?;
@@ -262,7 +267,7 @@ fn serve<H: Handler>(
                 Event::Request(entry) => {
                     // An answer does not wait until the next request is dealt with, too.
                     ring.submit()?;
-                    handle(ring, entry)?;
+                    answer(ring, entry)?;
                 }
                 Event::Returned(entry) => ring.commit(entry)?,
                 Event::Ended(errno) => {

@@ -3,6 +3,7 @@
 //! What does not live here: what a request means. [`engine`] gives each to a [`engine::Handler`] as a
 //! [`engine::Job`]; [`wire`] reads the arguments and writes the answers; `desk` is the handler of a mount.
 
+mod calm;
 pub(super) mod desk;
 pub mod engine;
 mod send;

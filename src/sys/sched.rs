@@ -1,0 +1,102 @@
+//! How the scheduler treats threads of this process.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use rustix::thread::Pid;
+
+use super::errno::{Errno, Result};
+use super::ffi::sched as ffi;
+
+/// A thread of this process, as others look at it.
+#[derive(Debug)]
+pub struct Thread {
+    id: Pid,
+    /// schedstat: how long it has run, among others.
+    times: File,
+    stat: File,
+}
+
+impl Thread {
+    /// The calling one.
+    ///
+    /// # Errors
+    /// Where there is no /proc, or a kernel that keeps no times (CONFIG_SCHED_INFO).
+    pub fn current() -> Result<Thread> {
+        let id = rustix::thread::gettid();
+        let file = |name| File::open(format!("/proc/thread-self/{name}"));
+        let thread = Thread {
+            id,
+            times: file("schedstat")?,
+            stat: file("stat")?,
+        };
+        thread.has_run()?;
+        Ok(thread)
+    }
+
+    /// For how many nanoseconds it has run.
+    ///
+    /// # Errors
+    /// ESRCH: it has ended.
+    pub fn has_run(&self) -> Result<u64> {
+        let mut text = [0; 64];
+        let len = self.times.read_at(&mut text, 0)?;
+        let first = text[..len].split(|byte| *byte == b' ').next();
+        let number = first.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        number.ok_or(Errno::EIO)
+    }
+
+    /// Would it run now, if it were let?
+    ///
+    /// # Errors
+    /// ESRCH: it has ended.
+    pub fn wants_to_run(&self) -> Result<bool> {
+        let mut text = [0; 64];
+        let len = self.stat.read_at(&mut text, 0)?;
+        // `12 (name) R ...`, and a name may have anything in it.
+        let end = text[..len].iter().rposition(|byte| *byte == b')');
+        let state = end.and_then(|end| text.get(end + 2));
+        Ok(state.ok_or(Errno::EIO)? == &b'R')
+    }
+
+    /// Lets it run when nothing else wants to (SCHED_IDLE), or as all others.
+    ///
+    /// # Errors
+    /// EPERM: the way back is not for everybody.
+    pub fn set_idle(&self, idle: bool) -> Result<()> {
+        ffi::set_idle(self.id, idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_runs_and_one_that_waits() {
+        let (tell, told) = channel();
+        let (go, wait) = channel::<()>();
+        let waits = std::thread::spawn(move || {
+            tell.send(Thread::current().unwrap()).unwrap();
+            wait.recv().unwrap();
+        });
+        let other = told.recv().unwrap();
+        while other.wants_to_run().unwrap() {
+            std::thread::yield_now();
+        }
+        let before = other.has_run().unwrap();
+        assert!(before > 0);
+        let me = Thread::current().unwrap();
+        assert!(me.wants_to_run().unwrap());
+        let start = me.has_run().unwrap();
+        while me.has_run().unwrap() == start {
+            std::thread::yield_now();
+        }
+        assert_eq!(other.has_run(), Ok(before));
+        go.send(()).unwrap();
+        waits.join().unwrap();
+        assert_eq!(other.has_run(), Err(Errno::ESRCH));
+    }
+}
