@@ -30,6 +30,7 @@ use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::NodeId;
 use crate::overlay::node::handle::room;
+use crate::overlay::options::Rings;
 
 /// Requests as fuser reads them from /dev/fuse.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ fn open_file(fh: FileHandle) -> Fh {
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let agreed = handshake::agree(&self.service.settings, config);
-        if self.service.settings.rings == Some(true) && !agreed.rings {
+        if self.service.settings.rings == Rings::On && !agreed.rings {
             return Err(io::Error::other("rings=on, and the kernel has none"));
         }
         self.service.agreed(agreed);

@@ -3,6 +3,7 @@
 use fuser::{InitFlags, KernelConfig};
 
 use super::settings::Settings;
+use crate::overlay::options::Rings;
 use crate::sys::fuse_ring;
 
 /// Largest write and read the kernel sends in one request (its own limit on a stock system).
@@ -47,7 +48,7 @@ pub fn agree(wishes: &Settings, config: &mut KernelConfig) -> Agreed {
     }
     Agreed {
         passthrough: wishes.passthrough && !wishes.noopen && agree_on_passthrough(config),
-        rings: wishes.rings != Some(false) && agree_on_rings(config),
+        rings: wishes.rings != Rings::Off && agree_on_rings(config),
     }
 }
 

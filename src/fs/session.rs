@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::adapter::Adapter;
 use super::service::Service;
-use crate::overlay::options::{Atime, MountFlags};
+use crate::overlay::options::{Atime, MountFlags, Rings};
 use crate::sys::errno::Errno;
 use crate::sys::fuse_ring;
 use crate::sys::fusermount::HelperError;
@@ -72,7 +72,7 @@ impl Prepared {
         source: &OsStr,
         flags: &MountFlags,
     ) -> Result<Prepared, SessionError> {
-        if flags.rings == Some(true) && !fuse_ring::is_offered() {
+        if flags.rings == Rings::On && !fuse_ring::is_offered() {
             return Err(SessionError(NO_RINGS.into()));
         }
         let device = Device::open().map_err(|failure| explain(&failure, target))?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::overlay::options::Rings;
+
 /// What the FUSE side of a mount may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -15,6 +17,6 @@ pub struct Settings {
     pub lower_passthrough: bool,
     /// The kernel opens and closes files without telling.
     pub noopen: bool,
-    /// Requests come by rings (FUSE over io_uring): where the kernel has them, if nothing is said.
-    pub rings: Option<bool>,
+    /// Requests come by rings (FUSE over io_uring).
+    pub rings: Rings,
 }

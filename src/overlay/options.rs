@@ -138,12 +138,23 @@ pub struct MountFlags {
     pub noopen: Option<bool>,
     /// Threads that answer requests.
     pub threads: Option<usize>,
-    /// `true`: requests come by rings (FUSE over io_uring) or not at all. `None`: by rings where the kernel has them.
-    pub rings: Option<bool>,
+    pub rings: Rings,
     /// What the first column of the mount table says.
     pub fsname: Option<OsString>,
     /// SELinux contexts: `context`, `fscontext`, `defcontext`, `rootcontext` and their values.
     pub context: Vec<(String, OsString)>,
+}
+
+/// `rings=`: requests come by FUSE over io_uring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rings {
+    /// By /dev/fuse.
+    #[default]
+    Off,
+    /// Where the kernel has it.
+    Auto,
+    /// Or not at all.
+    On,
 }
 
 /// When reading counts as access. FUSE leaves atime to us, so this mostly shows in the mount table.

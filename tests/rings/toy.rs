@@ -21,19 +21,19 @@ use plyfs::sys::stat::{FileType, Rdev, Stat, Time};
 use rustix::mount::UnmountFlags;
 
 use super::support::env::{Scratch, cannot_run, mounted_tests_impossible};
+use super::support::rings;
 
 /// Largest request, and answer.
 pub const PAYLOAD: usize = 1 << 20;
 const DEPTH: u16 = 4;
 const ROOT: u64 = 1;
 const FILE: u64 = 2;
-const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
 /// Past the kernel's cache: every read and write comes as it is made.
 const DIRECT_IO: u32 = 1 << 0;
 
 /// The kernel offers rings while this lives. One test at a time has it.
 pub struct Offered {
-    before: String,
+    _offered: rings::Offered,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -49,26 +49,14 @@ impl Offered {
         if let Some(why) = mounted_tests_impossible() {
             return refused(&why);
         }
-        let Ok(before) = fs::read_to_string(PARAMETER) else {
-            return refused("this kernel has no FUSE over io_uring (Linux 6.14)");
-        };
-        if before.trim() != "Y" && fs::write(PARAMETER, "Y").is_err() {
-            return refused(&format!("{PARAMETER} is not Y and cannot be set"));
+        match rings::Offered::new() {
+            Ok(_) if !fuse_ring::is_offered() => refused("io_uring is forbidden"),
+            Ok(offered) => Some(Offered {
+                _offered: offered,
+                _turn: turn,
+            }),
+            Err(why) => refused(&why),
         }
-        let offered = Offered {
-            before,
-            _turn: turn,
-        };
-        if !fuse_ring::is_offered() {
-            return refused("io_uring is forbidden");
-        }
-        Some(offered)
-    }
-}
-
-impl Drop for Offered {
-    fn drop(&mut self) {
-        fs::write(PARAMETER, self.before.trim()).expect("restore the parameter");
     }
 }
 

@@ -15,6 +15,7 @@ pub mod env;
 pub mod ffi;
 pub mod layers;
 pub mod mount;
+pub mod rings;
 pub mod scenario;
 pub mod snapshot;
 pub mod steps;

@@ -16,7 +16,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, Signal};
 
 use super::layers::Layers;
-use super::userns;
+use super::{rings, userns};
 
 /// A mount that lives longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const STEP_PATIENCE: Duration = Duration::from_secs(20);
 /// Options under which the kernel does what plyfs does by default.
 pub const KERNEL_DEFAULTS: &str = "index=off,redirect_dir=off,metacopy=off,xino=off";
+
+/// The test program of this name tests by rings what others test by /dev/fuse.
+const BY_RINGS: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"rings");
 
 /// Who serves a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,10 @@ impl Mounted {
         let mut options = layers.options();
         if !extra.is_empty() {
             options = format!("{options},{extra}");
+        }
+        let _offered = BY_RINGS.then(rings::Offered::new).transpose()?;
+        if BY_RINGS {
+            options += ",rings=on";
         }
         let mut command = Command::new(userns::program());
         command

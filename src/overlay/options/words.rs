@@ -247,7 +247,13 @@ impl Collected {
             "passthrough" => self.flags.passthrough = Some(said.switch()?),
             "lower_passthrough" => self.flags.lower_passthrough = said.switch()?,
             "noopen" => self.flags.noopen = said.switch_or_auto()?,
-            "rings" => self.flags.rings = said.switch_or_auto()?,
+            "rings" => {
+                self.flags.rings = match said.switch_or_auto()? {
+                    Some(true) => Rings::On,
+                    Some(false) => Rings::Off,
+                    None => Rings::Auto,
+                }
+            }
             "threads" => match said.number()? {
                 count @ 1..=64 => self.flags.threads = Some(count as usize),
                 _ => return Err(said.wrong("expected 1 to 64")),
