@@ -273,7 +273,7 @@ impl Pair<'_> {
             return Ok(());
         };
         if how.write {
-            self.model.copy_up(id);
+            self.model.open_to_write(id);
         }
         if how.trunc {
             self.model.truncate(id, 0).map_err(|e| format!("{e:?}"))?;

@@ -264,6 +264,7 @@ impl Applied<'_> {
 fn object(path: &Path, kind: Kind, which: Which, meta: Option<&Meta>) -> Object {
     let stat = path.symlink_metadata().unwrap();
     let is_dir = matches!(kind, Kind::Dir(_));
+    let is_file = matches!(kind, Kind::File(_));
     let links = if is_dir { 1 } else { stat.nlink() as u32 };
     let xattr = meta.and_then(|meta| meta.xattr);
     Object {
@@ -279,6 +280,7 @@ fn object(path: &Path, kind: Kind, which: Which, meta: Option<&Meta>) -> Object 
         ino: Some(stat.ino()),
         upper: which == Which::Upper,
         lower: if which == Which::Upper { 0 } else { links },
+        data_below: is_file && which != Which::Upper,
     }
 }
 

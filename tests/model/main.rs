@@ -151,8 +151,10 @@ fn tell(
     stack(count, build)
         .options(tweak)
         .try_in(namespace, |view| {
+            let mut model = layer::merged(&view.layers, &story.lowers, &story.upper, dir_rename);
+            model.metacopy = view.options.metacopy;
             let mut pair = Pair {
-                model: layer::merged(&view.layers, &story.lowers, &story.upper, dir_rename),
+                model,
                 view,
                 counts_dirs,
                 files: Default::default(),

@@ -1,9 +1,9 @@
 //! The reference: a merged tree as a program sees it, in memory, with the verbs of a filesystem.
 //!
-//! It knows no layers, whiteouts or marks beyond two facts of an object: whether it has an upper part yet, and what it
-//! has below. Each verb is written from the specification (9, 11 to 13, 15) and POSIX, not from the code under test.
-//! A verb that may fail for several reasons at once names all of them; which one comes first is the business of the
-//! kernel above, which checks most of them before it asks.
+//! It knows no layers, whiteouts or marks beyond three facts of an object: whether it has an upper part yet, what it
+//! has below, and whether its data is still there. Each verb is written from the specification (6, 9, 11 to 13, 15) and
+//! POSIX, not from the code under test. A verb that may fail for several reasons at once names all of them; which one
+//! comes first is the business of the kernel above, which checks most of them before it asks.
 
 use std::collections::BTreeMap;
 
@@ -51,6 +51,8 @@ pub struct Object {
     pub upper: bool,
     /// How many lower directories contribute, or the link count of a lower file; 0: nothing is below.
     pub lower: u32,
+    /// Its data is in a lower layer; with an upper part it is a metacopy (6.1).
+    pub data_below: bool,
 }
 
 impl Object {
@@ -96,6 +98,8 @@ pub enum DirRename {
 pub struct Model {
     objects: Vec<Object>,
     pub dir_rename: DirRename,
+    /// Copy-up leaves the data of a file below until somebody wants to write (6.1).
+    pub metacopy: bool,
     /// May a write keep set-id bits, and whose are new objects?
     pub uid: u32,
     pub gid: u32,
@@ -122,6 +126,7 @@ impl Model {
         Model {
             objects: vec![root],
             dir_rename,
+            metacopy: false,
             uid,
             gid,
         }
@@ -269,13 +274,26 @@ impl Model {
             // It has lost its name and is copied up alone (15.2).
             way.push(id);
         }
+        let metacopy = self.metacopy;
         for id in way {
             let object = self.get_mut(id);
             if object.is_shared() {
                 object.ino = None;
             }
             object.upper = true;
+            object.data_below &= metacopy;
         }
+    }
+
+    /// open(2) for writing brings the data of a file up. To a metacopy its arrival is a write, if there is any (6.1).
+    pub fn open_to_write(&mut self, id: Id) {
+        let object = self.get_mut(id);
+        let is_metacopy = object.upper && object.data_below;
+        if is_metacopy && matches!(&object.kind, Kind::File(data) if !data.is_empty()) {
+            object.mtime = None;
+        }
+        self.copy_up(id);
+        self.get_mut(id).data_below = false;
     }
 
     fn changed(&mut self, dir: Id) {
@@ -311,6 +329,7 @@ impl Model {
             ino: None,
             upper: true,
             lower: 0,
+            data_below: false,
         });
         self.set_entry(dir, name, Some(id));
         Ok(id)
@@ -495,6 +514,7 @@ impl Model {
             panic!("a write to what is no file");
         };
         change(data);
+        object.data_below = false;
         object.mtime = None;
         if !is_root {
             object.drop_set_id();
