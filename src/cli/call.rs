@@ -32,6 +32,7 @@ const STORE_HELP: &str = "The store of layers (see `plyfs NOUN --help`):
 const MOUNT_HELP: &str = "Some of the options (all: docs/semantics.md):\n  \
                           volatile                 never wait for the disk\n  \
                           noopen=on|off|auto       opens are not told; the first change copies up\n  \
+                          rings=on|off|auto        requests come by FUSE over io_uring\n  \
                           lower_passthrough=on     share the page cache of lower files with other mounts\n  \
                           metacopy=on              changes of metadata copy no data\n  \
                           timeout=SECONDS          layers that others change";

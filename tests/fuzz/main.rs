@@ -41,6 +41,15 @@ fn noopen() {
 }
 
 #[test]
+fn rings() {
+    let offered = support::rings::Offered::new();
+    if let (Err(why), None) = (&offered, impossible()) {
+        return env::cannot_run("fuzz rings", why);
+    }
+    fuzz("rings");
+}
+
+#[test]
 fn redirect() {
     fuzz("redirect");
 }

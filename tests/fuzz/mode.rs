@@ -32,6 +32,10 @@ pub const MODES: &[Mode] = &[
         ..Mode::root("noopen", 30)
     },
     Mode {
+        plyfs: "rings=on",
+        ..Mode::root("rings", 30)
+    },
+    Mode {
         plyfs: "redirect_dir=on",
         kernel: "index=off,redirect_dir=on,metacopy=off,xino=off",
         ..Mode::root("redirect", 30)

@@ -100,10 +100,11 @@ impl Mounted {
         if !extra.is_empty() {
             options = format!("{options},{extra}");
         }
-        let _offered = BY_RINGS.then(rings::Offered::new).transpose()?;
         if BY_RINGS {
             options += ",rings=on";
         }
+        let by_rings = options.contains("rings=on");
+        let _offered = by_rings.then(rings::Offered::new).transpose()?;
         let mut command = Command::new(userns::program());
         command
             .args(["mount", "-f", "-o", &options])
