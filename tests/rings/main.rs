@@ -1,11 +1,14 @@
 //! FUSE over io_uring: its engine alone, with a toy for a filesystem, and then what the tests of mounts and of requests
 //! do, with all mounts by rings (`rings=on`). Needs root, and a kernel that has it.
+//!
+//! Not `long`: a lower layer that hangs keeps the processor waiting from which it was asked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Test code: a failure here is a failed test.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod engine;
+mod option;
 mod toy;
 
 #[path = "../requests/roundtrips.rs"]
@@ -46,8 +49,6 @@ mod killed;
 mod lesser;
 #[path = "../mount/live.rs"]
 mod live;
-#[path = "../mount/long.rs"]
-mod long;
 #[path = "../mount/lowerpass.rs"]
 mod lowerpass;
 #[path = "../mount/merge.rs"]

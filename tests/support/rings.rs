@@ -3,7 +3,8 @@
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
+/// Where the administrator allows it.
+pub const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
 
 /// How many want it, and what the parameter was before.
 static WANTED: Mutex<(usize, String)> = Mutex::new((0, String::new()));

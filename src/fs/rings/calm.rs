@@ -42,10 +42,16 @@ pub struct Rings {
     ended: AtomicBool,
 }
 
+/// What a ring says of itself.
+#[derive(Debug, Default)]
+pub struct Seat(Arc<AtomicBool>);
+
 /// A ring's thread.
 #[derive(Debug)]
 struct Ring {
     thread: sched::Thread,
+    /// It was asked since somebody looked.
+    asked: Arc<AtomicBool>,
     ran: u64,
     idle: bool,
     /// Looks until it is tried at idle priority again,
@@ -90,13 +96,15 @@ impl Calm {
 
 impl Rings {
     /// The calling thread is one. Not where it could not be given its priority back.
-    pub fn enter(&self) {
+    pub fn enter(&self) -> Seat {
+        let seat = Seat::default();
         let ring = sched::Thread::current().and_then(|thread| {
             thread.set_idle(true)?;
             thread.set_idle(false)?;
             Ok(Ring {
                 ran: thread.has_run()?,
                 thread,
+                asked: seat.0.clone(),
                 idle: false,
                 pause: 0,
                 back_off: *BACK_OFF.start(),
@@ -107,10 +115,12 @@ impl Rings {
             Ok(ring) => self.all.lock().push(ring),
             Err(errno) => log::debug!("a ring keeps its priority: {errno}"),
         }
+        seat
     }
 
-    /// There is a request.
-    pub fn request(&self) {
+    /// There is a request for who has this seat.
+    pub fn request(&self, seat: &Seat) {
+        seat.0.store(true, Ordering::Relaxed);
         if self.asleep.load(Ordering::Relaxed)
             && self.asleep.swap(false, Ordering::SeqCst)
             && let Some(looks) = self.looks.get()
@@ -151,6 +161,10 @@ impl Rings {
 
 impl Ring {
     fn look(&mut self) -> bool {
+        if !self.asked.swap(false, Ordering::Relaxed) && !self.idle {
+            self.pause = self.pause.saturating_sub(1);
+            return false;
+        }
         let Ok(now) = self.thread.has_run() else {
             return false;
         };
@@ -194,10 +208,10 @@ mod tests {
         let thread = std::thread::spawn(move || {
             cpus::stay_on(cpus::online().unwrap()[0]).unwrap();
             let rings = Rings::default();
-            rings.enter();
+            let seat = rings.enter();
             tell.send(rings.all.lock().pop()).unwrap();
             while works.load(Ordering::SeqCst) {
-                std::hint::spin_loop();
+                rings.request(&seat);
             }
         });
         let ring = told.recv().unwrap();
@@ -252,8 +266,8 @@ mod tests {
         let ring = std::thread::spawn({
             let rings = calm.rings();
             move || {
-                rings.enter();
-                asked.iter().for_each(|()| rings.request());
+                let seat = rings.enter();
+                asked.iter().for_each(|()| rings.request(&seat));
             }
         });
         let wait = |until: &dyn Fn() -> bool| {

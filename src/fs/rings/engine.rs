@@ -151,7 +151,7 @@ impl Rings {
             let (device, handler, tell) = (device.clone(), handler.clone(), tell.clone());
             let looked_after = calm.rings();
             let work = move || {
-                looked_after.enter();
+                let seat = looked_after.enter();
                 if let Err(errno) = cpus::stay_on(cpu) {
                     log::debug!("a ring's thread is not on processor {cpu}: {errno}");
                 }
@@ -159,7 +159,7 @@ impl Rings {
                     || FuseRing::new(device, queues, depth, payload),
                     &tell,
                     &|job| {
-                        looked_after.request();
+                        looked_after.request(&seat);
                         handler.handle(job);
                     },
                 );
@@ -226,6 +226,8 @@ fn run(make: impl FnOnce() -> Result<FuseRing>, tell: &Sender<Result<()>>, handl
                 log::error!("a ring broke: {errno}");
             }
         }
+        // The mount is gone already.
+        Err(Errno::ENOTCONN | Errno::ECONNABORTED) => tell_once(tell, Ok(())),
         Err(errno) => tell_once(tell, Err(errno)),
     }
 }
