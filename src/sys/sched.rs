@@ -68,6 +68,18 @@ impl Thread {
     }
 }
 
+/// Do threads of this process get their priority back once they were idle? It takes CAP_SYS_NICE, or RLIMIT_NICE of 20.
+/// A thread that has no other purpose tries.
+pub fn may_return() -> bool {
+    let there_and_back = || {
+        let me = Thread::current()?;
+        me.set_idle(true)?;
+        me.set_idle(false)
+    };
+    let tried = std::thread::spawn(there_and_back).join();
+    matches!(tried, Ok(Ok(())))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;

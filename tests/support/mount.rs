@@ -26,7 +26,7 @@ const STEP_PATIENCE: Duration = Duration::from_secs(20);
 pub const KERNEL_DEFAULTS: &str = "index=off,redirect_dir=off,metacopy=off,xino=off";
 
 /// The test program of this name tests by rings what others test by /dev/fuse.
-const BY_RINGS: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"rings");
+pub const BY_RINGS: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"rings");
 
 /// Who serves a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::mount::BY_RINGS;
+use super::rings::Offered;
+
 /// Set in the process that is in the user namespace already.
 pub const INSIDE: &str = "PLYFS_TEST_INSIDE";
 
@@ -34,6 +37,8 @@ pub enum User<'a> {
 /// Runs one test of this program, by its whole name, in a user and mount namespace, and with this environment. Root of
 /// the machine is nobody special there.
 pub fn run_inside(test: &str, user: User, environment: &[(&str, &str)]) {
+    // Nobody inside may ask the kernel for rings.
+    let _offered = BY_RINGS.then(|| Offered::new().expect("rings"));
     let mut own = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new("unshare");
     let single;

@@ -8,6 +8,7 @@
 //! time that doubles with each time. When no requests come, all have it, and nobody looks.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
@@ -21,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(4);
 /// So many looks without a request are the end of looking.
 const QUIET: u32 = 25;
 /// For so many looks a ring has its usual priority after it was kept waiting: at first, and at most.
-const BACK_OFF: std::ops::RangeInclusive<u32> = 25..=16_000;
+const PAUSE: RangeInclusive<u32> = 25..=16_000;
 /// Nothing else is locked meanwhile.
 const RANK: u8 = 1;
 
@@ -29,7 +30,8 @@ const RANK: u8 = 1;
 #[derive(Debug)]
 pub struct Calm {
     rings: Arc<Rings>,
-    looks: JoinHandle<()>,
+    /// `None` where all keep their priority.
+    looks: Option<JoinHandle<()>>,
 }
 
 /// Those that are looked after.
@@ -54,11 +56,17 @@ struct Ring {
     asked: Arc<AtomicBool>,
     ran: u64,
     idle: bool,
-    /// Looks until it is tried at idle priority again,
+    pace: Pace,
+}
+
+/// How often a ring is tried at idle priority. Times are in looks.
+#[derive(Debug)]
+struct Pace {
+    /// Until it is tried again,
     pause: u32,
-    /// and next time.
-    back_off: u32,
-    /// Looks at idle priority since it was kept waiting, or since that had been so many as it would pause.
+    /// and after it is kept waiting next time.
+    next_pause: u32,
+    /// Since it was kept waiting, or since that had been so long as it would pause.
     well: u32,
 }
 
@@ -72,10 +80,15 @@ impl Calm {
             asleep: AtomicBool::new(true),
             ..Rings::default()
         });
+        if !sched::may_return() {
+            log::debug!("rings keep their priority: it could not be given back to them");
+            return Ok(Calm { rings, looks: None });
+        }
         let shared = rings.clone();
         let thread = std::thread::Builder::new().name("plyfs-calm".into());
         let looks = thread.spawn(move || shared.look_after())?;
         rings.looks.get_or_init(|| looks.thread().clone());
+        let looks = Some(looks);
         Ok(Calm { rings, looks })
     }
 
@@ -86,29 +99,29 @@ impl Calm {
 
     /// No requests come any more.
     pub fn end(self) {
+        let Some(looks) = self.looks else { return };
         self.rings.ended.store(true, Ordering::SeqCst);
-        self.looks.thread().unpark();
-        if self.looks.join().is_err() {
+        looks.thread().unpark();
+        if looks.join().is_err() {
             log::error!("the thread that looks after rings panicked");
         }
     }
 }
 
 impl Rings {
-    /// The calling thread is one. Not where it could not be given its priority back.
+    /// The calling thread is one.
     pub fn enter(&self) -> Seat {
         let seat = Seat::default();
+        if self.looks.get().is_none() {
+            return seat;
+        }
         let ring = sched::Thread::current().and_then(|thread| {
-            thread.set_idle(true)?;
-            thread.set_idle(false)?;
             Ok(Ring {
                 ran: thread.has_run()?,
                 thread,
                 asked: seat.0.clone(),
                 idle: false,
-                pause: 0,
-                back_off: *BACK_OFF.start(),
-                well: 0,
+                pace: Pace::default(),
             })
         });
         match ring {
@@ -162,36 +175,63 @@ impl Rings {
 impl Ring {
     fn look(&mut self) -> bool {
         if !self.asked.swap(false, Ordering::Relaxed) && !self.idle {
-            self.pause = self.pause.saturating_sub(1);
+            self.pace.pass();
             return false;
         }
         let Ok(now) = self.thread.has_run() else {
             return false;
         };
         let ran = now != std::mem::replace(&mut self.ran, now);
-        if self.idle && !ran && self.thread.wants_to_run() == Ok(true) {
+        let waited = self.idle && !ran && self.thread.wants_to_run() == Ok(true);
+        if waited {
+            self.pace.waited();
             self.set_idle(false);
-            self.pause = self.back_off;
-            self.back_off = (self.back_off * 2).min(*BACK_OFF.end());
-            self.well = 0;
-            return true;
-        }
-        self.well += u32::from(self.idle);
-        if self.well >= self.back_off {
-            self.well = 0;
-            self.back_off = (self.back_off / 2).max(*BACK_OFF.start());
-        }
-        self.pause = self.pause.saturating_sub(1);
-        if ran && self.pause == 0 {
+        } else if self.idle {
+            self.pace.went_well();
+        } else if self.pace.pass() && ran {
             self.set_idle(true);
         }
-        ran
+        ran || waited
     }
 
     fn set_idle(&mut self, idle: bool) {
         if self.idle != idle && self.thread.set_idle(idle).is_ok() {
             self.idle = idle;
         }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            pause: 0,
+            next_pause: *PAUSE.start(),
+            well: 0,
+        }
+    }
+}
+
+impl Pace {
+    /// It was kept waiting.
+    fn waited(&mut self) {
+        self.pause = self.next_pause;
+        self.next_pause = (self.next_pause * 2).min(*PAUSE.end());
+        self.well = 0;
+    }
+
+    /// It was not, though at idle priority.
+    fn went_well(&mut self) {
+        self.well += 1;
+        if self.well >= self.next_pause {
+            self.next_pause = (self.next_pause / 2).max(*PAUSE.start());
+            self.well = 0;
+        }
+    }
+
+    /// A look at its usual priority. Was it the last one?
+    fn pass(&mut self) -> bool {
+        self.pause = self.pause.saturating_sub(1);
+        self.pause == 0
     }
 }
 
@@ -208,6 +248,7 @@ mod tests {
         let thread = std::thread::spawn(move || {
             cpus::stay_on(cpus::online().unwrap()[0]).unwrap();
             let rings = Rings::default();
+            rings.looks.get_or_init(std::thread::current);
             let seat = rings.enter();
             tell.send(rings.all.lock().pop()).unwrap();
             while works.load(Ordering::SeqCst) {
@@ -242,20 +283,31 @@ mod tests {
             }
         });
         look_until(&mut ring, "kept waiting", |ring| !ring.idle);
-        assert_eq!(ring.pause, *BACK_OFF.start());
-        let longer = ring.back_off;
-        assert_eq!(longer, 2 * BACK_OFF.start());
-        // It runs again beside the other, and is tried again.
-        look_until(&mut ring, "idle again", |ring| ring.idle);
+        assert!(ring.pace.pause > 0);
         OTHER.store(false, Ordering::SeqCst);
         computes.join().unwrap();
-        look_until(&mut ring, "well", |ring| {
-            ring.idle && ring.back_off < longer
-        });
         RING.store(false, Ordering::SeqCst);
         thread.join().unwrap();
         // Whoever has ended is no trouble.
         assert!(!ring.look());
+    }
+
+    #[test]
+    fn a_ring_pauses_longer_each_time_until_all_goes_well() {
+        let mut pace = Pace::default();
+        assert!(pace.pass());
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            pace.waited();
+            pauses.push(1 + (0..).take_while(|_| !pace.pass()).count());
+        }
+        assert_eq!(pauses[..4], [25, 50, 100, 200]);
+        assert_eq!(pauses[10..], [16_000, 16_000]);
+        (0..16_000).for_each(|_| pace.went_well());
+        assert_eq!(pace.next_pause, 8000);
+        (0..16_000).for_each(|_| pace.went_well());
+        pace.waited();
+        assert_eq!(pace.pause, *PAUSE.start());
     }
 
     #[test]
