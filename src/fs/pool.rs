@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::sync::Mutex;
-use crate::sys::cpus;
+use crate::sys::sched;
 
 /// Threads at most: they wait for disks rather than compute.
 const WORKERS_MAX: usize = 8;
@@ -103,9 +103,8 @@ impl Pool {
         if workers.threads.len() < enough {
             let jobs = self.jobs.clone();
             let work = move || {
-                // Who reads requests may have to stay on a processor. Nobody is to wait for that one here.
-                if let Err(errno) = cpus::roam() {
-                    log::debug!("a worker stays where it was started: {errno}");
+                if let Err(errno) = sched::be_usual() {
+                    log::debug!("a worker stays as it was started: {errno}");
                 }
                 jobs.iter().for_each(|job| job());
             };

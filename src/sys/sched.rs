@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::thread::Pid;
 
+use super::cpus;
 use super::errno::{Errno, Result};
 use super::ffi::sched as ffi;
 
@@ -68,7 +69,17 @@ impl Thread {
     }
 }
 
-/// Do threads of this process get their priority back once they were idle? It takes CAP_SYS_NICE, or RLIMIT_NICE of 20.
+/// Makes the calling thread one as the process began with: on all processors, at the usual priority. Whoever starts a
+/// thread hands down both.
+///
+/// # Errors
+/// As sched_setaffinity(2) and sched_setscheduler(2) say.
+pub fn be_usual() -> Result<()> {
+    cpus::roam()?;
+    ffi::set_idle(rustix::thread::gettid(), false)
+}
+
+/// Do threads of this process get their priority back once they were idle? It takes CAP_SYS_NICE, or 20 as RLIMIT_NICE.
 /// A thread that has no other purpose tries.
 pub fn may_return() -> bool {
     let there_and_back = || {
@@ -85,6 +96,34 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+
+    /// Of the calling thread: the 41st of proc_pid_stat(5).
+    fn policy() -> String {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let after_name = stat.rsplit(") ").next().unwrap();
+        after_name.split(' ').nth(38).unwrap().into()
+    }
+
+    #[test]
+    fn who_is_started_by_an_idle_thread() {
+        let starts = || {
+            Thread::current().unwrap().set_idle(true).unwrap();
+            std::thread::spawn(|| {
+                let inherited = policy();
+                be_usual().unwrap();
+                (inherited, policy())
+            })
+        };
+        // It ends at idle priority.
+        let started = std::thread::spawn(starts).join().unwrap();
+        // SCHED_IDLE may be left by who may take a better priority only.
+        if may_return() {
+            assert_eq!(started.join().unwrap(), ("5".into(), "0".into()));
+        } else {
+            assert!(started.join().is_err());
+        }
+        assert_eq!(policy(), "0");
+    }
 
     #[test]
     fn a_thread_that_runs_and_one_that_waits() {

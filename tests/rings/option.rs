@@ -1,6 +1,7 @@
 //! `rings=on` and `rings=auto` where the kernel offers rings, and where it does not.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::env::{self, Scratch};
@@ -77,51 +78,53 @@ fn a_thread_for_each_processor() {
 /// SCHED_IDLE
 const IDLE: &str = "5";
 
-/// The policies of the daemon's rings.
-fn policies(mounted: &Mounted) -> Vec<String> {
+/// The daemon's threads: name and policy.
+fn policies(mounted: &Mounted) -> Vec<(String, String)> {
     let pid = mounted.pid().expect("a daemon").as_raw_nonzero();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks");
-    let stats = tasks.map(|task| {
-        fs::read_to_string(task.expect("a task").path().join("stat")).expect("its state")
-    });
-    let rings = stats.filter(|stat| stat.contains("(plyfs-ring)"));
-    // proc_pid_stat(5): the 41st, and the name is the second.
-    let policy = |stat: String| stat.split(' ').nth(40).expect("a policy").to_string();
-    rings.map(policy).collect()
+    let thread = |task: std::io::Result<fs::DirEntry>| {
+        // proc_pid_stat(5): the name is the second, the policy the 41st.
+        let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        Some((name.to_string(), rest.split(' ').nth(38)?.to_string()))
+    };
+    tasks.filter_map(thread).collect()
 }
 
-/// A mount of which something is asked until `reached` is true of the policies of its rings.
-fn ask_until(reached: impl Fn(&[String]) -> bool) -> Vec<String> {
-    let scratch = Scratch::new();
-    let layers = Layers::new(&scratch.path().join("layers"), 1, true);
-    let mounted = Mounted::new(Server::Plyfs, &layers, "").expect("by rings");
-    for n in 0..20_000 {
-        let name = layers.merged.join(format!("none{n}"));
-        assert!(!fs::exists(name).expect("an answer"));
-        let now = policies(&mounted);
-        if reached(&now) {
-            return now;
-        }
-    }
-    policies(&mounted)
+/// Is a ring of the mount at idle priority, when names are looked for in vain?
+fn get_idle(mounted: &Mounted, merged: &Path) -> bool {
+    (0..20_000).any(|n| {
+        assert!(!fs::exists(merged.join(format!("none{n}"))).expect("an answer"));
+        let rings = policies(mounted);
+        let mut rings = rings.iter().filter(|(name, _)| name == "plyfs-ring");
+        rings.any(|(_, policy)| policy == IDLE)
+    })
 }
 
 #[test]
 fn rings_are_idle_where_they_can_be_given_their_priority_back() {
     const NAME: &str = "option::rings_are_idle_where_they_can_be_given_their_priority_back";
-    let is_idle = |policies: &[String]| policies.iter().any(|policy| policy == IDLE);
-    if userns::is_inside() {
-        // Who is root here only would starve beside others, for ever.
-        let policies = ask_until(is_idle);
-        assert!(!policies.is_empty() && !is_idle(&policies), "{policies:?}");
-        return;
-    }
     if let Some(why) = env::mounted_tests_impossible() {
         return env::cannot_run("priorities of rings", &why);
     }
     env::isolated(|| {
-        let policies = ask_until(is_idle);
-        assert!(is_idle(&policies), "{policies:?}");
+        let scratch = Scratch::new();
+        let layers = Layers::new(&scratch.path().join("layers"), 1, true);
+        layers.lower(1).file("large", vec![b'x'; 3 << 20]);
+        let mounted = Mounted::new(Server::Plyfs, &layers, "").expect("by rings");
+        if userns::is_inside() {
+            // Who is root here only would starve beside others, for ever.
+            return assert!(!get_idle(&mounted, &layers.merged));
+        }
+        assert!(get_idle(&mounted, &layers.merged));
+        // A worker copies it up, and does not wait until nobody else works.
+        let large = layers.merged.join("large");
+        drop(OpenOptions::new().append(true).open(&large).expect("open"));
+        fs::remove_file(large).expect("remove");
+        let mut others = policies(&mounted);
+        assert!(others.iter().any(|(name, _)| name == "plyfs-worker"));
+        others.retain(|(name, policy)| name != "plyfs-ring" && policy == IDLE);
+        assert!(others.is_empty(), "{others:?}");
         userns::run_inside(NAME, User::Root("0 0 65536"), &[]);
     });
 }

@@ -270,8 +270,20 @@ mod tests {
         panic!("a ring is never {what}: {ring:?}");
     }
 
+    /// Who is no superuser could not give a ring its priority back.
+    fn none_is_looked_after() {
+        let calm = Calm::start().unwrap();
+        let rings = calm.rings();
+        rings.request(&rings.enter());
+        assert!(rings.all.lock().is_empty() && calm.looks.is_none());
+        calm.end();
+    }
+
     #[test]
     fn a_ring_that_is_kept_waiting_gets_its_priority_back() {
+        if !sched::may_return() {
+            return none_is_looked_after();
+        }
         static RING: AtomicBool = AtomicBool::new(true);
         static OTHER: AtomicBool = AtomicBool::new(true);
         let (mut ring, thread) = ring(&RING);
@@ -312,6 +324,9 @@ mod tests {
 
     #[test]
     fn who_looks_sleeps_until_there_is_a_request() {
+        if !sched::may_return() {
+            return none_is_looked_after();
+        }
         let calm = Calm::start().unwrap();
         let rings = calm.rings();
         let (ask, asked) = channel::<()>();

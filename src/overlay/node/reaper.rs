@@ -14,7 +14,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Node;
 use super::table::NodeTable;
-use crate::sys::process;
+use crate::sys::{process, sched};
 
 /// How many nodes may wait; further ones are ended by whoever forgets them.
 const QUEUE: usize = 4096;
@@ -80,7 +80,12 @@ impl Reaper {
     fn start(&self) -> Started {
         let (queue, tasks) = bounded(QUEUE);
         let (table, ended) = (self.table.clone(), self.ended.clone());
-        let run = move || reap(&tasks, &table, &ended);
+        let run = move || {
+            if let Err(errno) = sched::be_usual() {
+                log::debug!("the reaper stays as it was started: {errno}");
+            }
+            reap(&tasks, &table, &ended);
+        };
         let thread = std::thread::Builder::new().name("plyfs-reaper".into());
         let thread = thread.spawn(run);
         let thread = thread.map_err(|error| log::warn!("no thread to close files on: {error}"));
