@@ -50,6 +50,9 @@ fn run(run: &mut Run, depth: usize) {
     std::env::set_current_dir(&run.site.root).unwrap();
     let options = servers::options(run.server, depth, "");
     let server = run.server;
+    // Once unmeasured: what the run before left for the kernel to do is done then, and the program is in memory.
+    must(&mut server.mount_command(&options));
+    must(&mut server.unmount_command());
     run.time(&row("mount"), || must(&mut server.mount_command(&options)));
     assert_eq!(fs::read_dir("m/d").unwrap().count(), names);
     run.time(&row("unmount"), || must(&mut server.unmount_command()));
