@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::thread::Pid;
 
 use super::cpus;
 use super::errno::{Errno, Result};
 use super::ffi::sched as ffi;
+
+/// A thread was given idle priority once.
+static ANY_IDLE: AtomicBool = AtomicBool::new(false);
 
 /// A thread of this process, as others look at it.
 #[derive(Debug)]
@@ -65,6 +69,7 @@ impl Thread {
     /// # Errors
     /// EPERM: the way back is not for everybody.
     pub fn set_idle(&self, idle: bool) -> Result<()> {
+        ANY_IDLE.fetch_or(idle, Ordering::SeqCst);
         ffi::set_idle(self.id, idle)
     }
 }
@@ -76,7 +81,11 @@ impl Thread {
 /// As sched_setaffinity(2) and sched_setscheduler(2) say.
 pub fn be_usual() -> Result<()> {
     cpus::roam()?;
-    ffi::set_idle(rustix::thread::gettid(), false)
+    match ANY_IDLE.load(Ordering::SeqCst) {
+        true => ffi::set_idle(rustix::thread::gettid(), false),
+        // Whatever the process was started with.
+        false => Ok(()),
+    }
 }
 
 /// Do threads of this process get their priority back once they were idle? It takes CAP_SYS_NICE, or 20 as RLIMIT_NICE.
@@ -87,8 +96,8 @@ pub fn may_return() -> bool {
         me.set_idle(true)?;
         me.set_idle(false)
     };
-    let tried = std::thread::spawn(there_and_back).join();
-    matches!(tried, Ok(Ok(())))
+    // A process with a policy of its own was given that by somebody who knows why.
+    ffi::is_usual() && matches!(std::thread::spawn(there_and_back).join(), Ok(Ok(())))
 }
 
 #[cfg(test)]

@@ -20,3 +20,9 @@ pub fn set_idle(thread: Pid, idle: bool) -> Result<()> {
         _ => Err(Errno::last()),
     }
 }
+
+/// Is the calling thread one as all others (SCHED_OTHER)?
+pub fn is_usual() -> bool {
+    // SAFETY: takes no pointer; 0 is the calling thread.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
+}
