@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-/// Whether the kernel offers rings to daemons: `Y` or `N`, for the whole machine.
-const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
+use plyfs::sys::fuse_ring::PARAMETER;
 
 /// Waits for the end of whoever holds its standard input, then writes its first argument into its second.
 const KEEPER: &str = r#"trap '' HUP INT TERM; cat >/dev/null; echo "$1" >"$2""#;

@@ -48,7 +48,7 @@ pub fn agree(wishes: &Settings, config: &mut KernelConfig) -> Agreed {
     }
     Agreed {
         passthrough: wishes.passthrough && !wishes.noopen && agree_on_passthrough(config),
-        rings: wishes.rings != Rings::Off && agree_on_rings(config),
+        rings: agree_on_rings(wishes.rings, config),
     }
 }
 
@@ -60,10 +60,12 @@ fn agree_on_passthrough(config: &mut KernelConfig) -> bool {
         && config.set_max_stack_depth(1).is_ok()
 }
 
-/// Once agreed on, the kernel sends nothing until there are rings. So one is tried before.
-fn agree_on_rings(config: &mut KernelConfig) -> bool {
+/// Once agreed on, the kernel sends nothing until there are rings. So one is tried before; whoever insists on rings was
+/// refused before the mount where there are none.
+fn agree_on_rings(wish: Rings, config: &mut KernelConfig) -> bool {
     let rings = InitFlags::FUSE_OVER_IO_URING;
-    config.capabilities().contains(rings)
-        && fuse_ring::is_offered()
+    wish != Rings::Off
+        && config.capabilities().contains(rings)
+        && (wish == Rings::On || fuse_ring::is_offered())
         && config.add_capabilities(rings).is_ok()
 }

@@ -5,7 +5,7 @@
 //! flags of each further open, and refuses an open of the other mode. So whichever mode the first open gets is that of
 //! all others until the last one is closed. A lower file of a writable mount is passed through only with
 //! `lower_passthrough=on`: once it is copied up, opens want the upper file, and get it under another id, as another
-//! inode of the kernel's ([`Mode::Elsewhere`]); so no write is ever passed to a lower file (overlay-semantics 22.8).
+//! inode of the kernel's; so no write is ever passed to a lower file (overlay-semantics 22.8).
 //!
 //! Data is brought along only by an open beside which nothing is open, and under the lock of its shard. Whoever changes
 //! data takes that lock after the change and before he answers: by then old data is in the kernel's cache, which the
@@ -49,8 +49,6 @@ pub enum Mode {
     },
     /// By the kernel, from this file.
     Passthrough(Arc<Backing>),
-    /// Not under this id: a lower file is passed through under it, and the data is in the upper layer by now.
-    Elsewhere,
 }
 
 /// What is live on one inode.
@@ -101,8 +99,9 @@ impl Passthrough {
         &self.shards[node.0 as usize % SHARDS]
     }
 
-    /// Decides the mode of an open and counts it. `register` hands the file to the kernel; `fill` may give its data to
-    /// the kernel's cache: it is called when no other open of the file lives.
+    /// Decides the mode of an open and counts it. `None`: not under this id, under which a lower file is passed through
+    /// while the data is in the upper layer by now. `register` hands the file to the kernel; `fill` may give its data
+    /// to the kernel's cache: it is called when no other open of the file lives.
     pub fn open(
         &self,
         node: NodeId,
@@ -110,12 +109,12 @@ impl Passthrough {
         write: bool,
         register: impl FnOnce() -> std::io::Result<Backing>,
         fill: impl FnOnce(),
-    ) -> Mode {
+    ) -> Option<Mode> {
         let enabled = self.enabled.load(Ordering::Relaxed);
         let mut shard = self.shard(node).lock();
         let state = shard.entry(node).or_default();
         if state.backing.is_some() && state.lower && !opened.backing.lower {
-            return Mode::Elsewhere;
+            return None;
         }
         // To register a file takes less than the request that fills the page cache: who reads once, as most do what was
         // just written, does without.
@@ -137,7 +136,7 @@ impl Passthrough {
                     state.lower = opened.backing.lower;
                 }
                 state.backing = Some(backing.clone());
-                Mode::Passthrough(backing)
+                Some(Mode::Passthrough(backing))
             }
             None => {
                 let keep = !std::mem::take(&mut state.stale);
@@ -145,7 +144,7 @@ impl Passthrough {
                     fill();
                 }
                 state.cached += 1;
-                Mode::Cached { keep }
+                Some(Mode::Cached { keep })
             }
         }
     }

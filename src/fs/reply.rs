@@ -124,7 +124,6 @@ fn backing(mode: &Mode) -> Result<Option<&fuser::BackingId>> {
             // A mount has its requests one way or the other.
             Backing::Rings(_) => Err(Errno::EIO),
         },
-        Mode::Elsewhere => Err(Errno::ESTALE),
     }
 }
 

@@ -270,15 +270,14 @@ impl Server {
                 }
             });
         };
-        let mode = self.passthrough.open(id, &opened, write, register, fill);
-        if matches!(mode, Mode::Elsewhere) {
+        let Some(mode) = self.passthrough.open(id, &opened, write, register, fill) else {
             self.overlay.release(opened.handle);
             self.overlay.rebind(id);
             // What is open goes on under the old id, and asks for its attributes each time.
             self.notify.forget_attributes(id);
             // The kernel looks the path up again, and finds the new id.
             return Err(Errno::ESTALE);
-        }
+        };
         Ok((Fh::new(opened.handle, &mode), mode))
     }
 
@@ -313,7 +312,9 @@ impl Server {
         let register = || register(&opened.backing.file);
         let mode = self
             .passthrough
-            .open(entry.id, &opened, write, register, || {});
+            .open(entry.id, &opened, write, register, || {})
+            // A new file is in no lower layer.
+            .ok_or(Errno::ESTALE)?;
         Ok((self.named(&entry), Fh::new(opened.handle, &mode), mode))
     }
 

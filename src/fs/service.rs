@@ -76,9 +76,9 @@ impl Service {
     pub fn start_rings(self: &Arc<Service>, device: OwnedFd) -> io::Result<()> {
         let device = Arc::new(device);
         let desk = Arc::new(Desk::new(self.clone(), device.clone()));
-        let rings = Rings::start(device, RING_DEPTH, MAX_WRITE_BYTES as usize, desk)?;
         // Nobody else reads the requests of a processor.
         self.pool.set_readers(1);
+        let rings = Rings::start(device, RING_DEPTH, MAX_WRITE_BYTES as usize, desk)?;
         *self.rings.lock() = Some(rings);
         Ok(())
     }

@@ -23,10 +23,6 @@ use crate::sys::process::{SignalSet, signal};
 /// Threads that answer requests, unless told otherwise: more were slower in every measurement.
 const THREADS_DEFAULT: usize = 2;
 
-/// Why `rings=on` is refused.
-const NO_RINGS: &str = "rings=on: the kernel offers no FUSE over io_uring (Linux 6.14 or newer; as root: \
-     echo Y > /sys/module/fuse/parameters/enable_uring)";
-
 /// Why there is no mount: one line, with a hint where there is one.
 #[derive(Debug)]
 pub struct SessionError(String);
@@ -73,7 +69,10 @@ impl Prepared {
         flags: &MountFlags,
     ) -> Result<Prepared, SessionError> {
         if flags.rings == Rings::On && !fuse_ring::is_offered() {
-            return Err(SessionError(NO_RINGS.into()));
+            return Err(SessionError(format!(
+                "rings=on: the kernel offers no FUSE over io_uring (Linux 6.14 or newer; as root: echo Y > {})",
+                fuse_ring::PARAMETER
+            )));
         }
         let device = Device::open().map_err(|failure| explain(&failure, target))?;
         let request = mount::Request {
@@ -129,7 +128,10 @@ impl Mounted {
     fn agree(self, filesystem: Adapter) -> io::Result<Session<Adapter>> {
         let service = filesystem.service();
         service.set_readers(self.threads);
-        let device = self.device.try_clone()?;
+        let may_have_rings = service.settings.rings != Rings::Off;
+        let device = may_have_rings
+            .then(|| self.device.try_clone())
+            .transpose()?;
         let mut config = fuser::Config::default();
         config.n_threads = Some(self.threads);
         // Who may enter was decided by the mount (allow_other) and by default_permissions, which know user
@@ -141,7 +143,9 @@ impl Mounted {
         Ok(Session {
             inner,
             point: self.point,
-            rings: service.is_by_rings().then_some((device, service)),
+            rings: device
+                .filter(|_| service.is_by_rings())
+                .map(|device| (device, service)),
         })
     }
 }

@@ -8,9 +8,12 @@ use super::ffi::uring::Uring;
 
 pub use super::ffi::fuse_ring::{ARGUMENT_BYTES, Entry, Event, FuseRing, Remote};
 
+/// `Y` where the administrator allows it.
+pub const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
+
 /// Can requests come so? The administrator must allow it, as io_uring itself. Whoever agrees with the kernel on it has
 /// to hand it the entries of all queues: no request gets through before.
 pub fn is_offered() -> bool {
-    let parameter = std::fs::read("/sys/module/fuse/parameters/enable_uring");
+    let parameter = std::fs::read(PARAMETER);
     parameter.is_ok_and(|value| value.starts_with(b"Y")) && Uring::new(1).is_ok()
 }

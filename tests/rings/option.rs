@@ -10,16 +10,6 @@ use crate::support::mount::{Mounted, Server};
 use crate::support::rings::PARAMETER;
 use crate::support::userns::{self, User};
 
-/// The names of the daemon's threads.
-fn threads(mounted: &Mounted) -> Vec<String> {
-    let pid = mounted.pid().expect("a daemon").as_raw_nonzero();
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks");
-    let name = |task: std::io::Result<fs::DirEntry>| {
-        fs::read_to_string(task.expect("a task").path().join("comm")).expect("its name")
-    };
-    tasks.map(name).collect()
-}
-
 #[test]
 fn rings_where_the_kernel_offers_none() {
     if let Some(why) = env::mounted_tests_impossible() {
@@ -53,7 +43,7 @@ fn rings_where_the_kernel_offers_none() {
         let mounted = Mounted::plyfs_by(mount("auto"), &layers.merged).expect("without rings");
         let threads = threads(&mounted);
         assert!(
-            !threads.iter().any(|name| name.contains("ring")),
+            !threads.iter().any(|(name, _)| name.contains("ring")),
             "{threads:?}"
         );
     });
@@ -69,7 +59,7 @@ fn a_thread_for_each_processor() {
         let layers = Layers::new(&scratch.path().join("layers"), 1, true);
         let mounted = Mounted::new(Server::Plyfs, &layers, "").expect("by rings");
         let rings = threads(&mounted);
-        let rings = rings.iter().filter(|name| name.trim() == "plyfs-ring");
+        let rings = rings.iter().filter(|(name, _)| name == "plyfs-ring");
         let online = plyfs::sys::cpus::online().expect("processors");
         assert_eq!(rings.count(), online.len());
     });
@@ -79,7 +69,7 @@ fn a_thread_for_each_processor() {
 const IDLE: &str = "5";
 
 /// The daemon's threads: name and policy.
-fn policies(mounted: &Mounted) -> Vec<(String, String)> {
+fn threads(mounted: &Mounted) -> Vec<(String, String)> {
     let pid = mounted.pid().expect("a daemon").as_raw_nonzero();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks");
     let thread = |task: std::io::Result<fs::DirEntry>| {
@@ -95,7 +85,7 @@ fn policies(mounted: &Mounted) -> Vec<(String, String)> {
 fn get_idle(mounted: &Mounted, merged: &Path) -> bool {
     (0..20_000).any(|n| {
         assert!(!fs::exists(merged.join(format!("none{n}"))).expect("an answer"));
-        let rings = policies(mounted);
+        let rings = threads(mounted);
         let mut rings = rings.iter().filter(|(name, _)| name == "plyfs-ring");
         rings.any(|(_, policy)| policy == IDLE)
     })
@@ -121,7 +111,7 @@ fn rings_are_idle_where_they_can_be_given_their_priority_back() {
         let large = layers.merged.join("large");
         drop(OpenOptions::new().append(true).open(&large).expect("open"));
         fs::remove_file(large).expect("remove");
-        let mut others = policies(&mounted);
+        let mut others = threads(&mounted);
         assert!(others.iter().any(|(name, _)| name == "plyfs-worker"));
         others.retain(|(name, policy)| name != "plyfs-ring" && policy == IDLE);
         assert!(others.is_empty(), "{others:?}");

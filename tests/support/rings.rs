@@ -3,8 +3,7 @@
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-/// Where the administrator allows it.
-pub const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
+pub use plyfs::sys::fuse_ring::PARAMETER;
 
 /// How many want it, and what the parameter was before.
 static WANTED: Mutex<(usize, String)> = Mutex::new((0, String::new()));

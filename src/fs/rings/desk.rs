@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::engine::{Handler, Job};
 use super::send;
-use super::wire::{self, Dirent, Listing, Open, Request, Setattr, Span};
+use super::wire::{self, Listing, Open, Request, Setattr, Span};
 use crate::fs::asker::Asker;
 use crate::fs::passthrough::{Backing, Fh};
 use crate::fs::run::run;
@@ -19,7 +19,6 @@ use crate::overlay::change::long::Takes;
 use crate::overlay::change::rename::Rename;
 use crate::overlay::change::setattr::SetAttr;
 use crate::overlay::node::NodeId;
-use crate::overlay::view::list;
 use crate::sys::at::SetTime;
 use crate::sys::backing;
 use crate::sys::errno::{Errno, Result};
@@ -234,25 +233,18 @@ impl Desk {
             Request::Readdir(of) => {
                 let mut listing = Listing::new(job.room(), of.size);
                 let listed = run(|| {
-                    let add = |entry: list::Dirent<'_>| listing.add(dirent(&entry));
-                    fs.overlay.readdir(node, of.offset, add)
+                    fs.overlay
+                        .readdir(node, of.offset, |dirent| listing.add(dirent))
                 });
                 let len = listing.len();
                 job.done(listed.map(|()| len));
             }
             Request::Readdirplus(of) => {
                 let mut listing = Listing::new(job.room(), of.size);
-                let listed = fs.readdirplus(
-                    node,
-                    of.offset,
-                    |Plus {
-                         dirent: entry,
-                         found,
-                     }| {
-                        let named = found.as_ref().ok();
-                        listing.add_plus(dirent(&entry), named.map(send::of))
-                    },
-                );
+                let listed = fs.readdirplus(node, of.offset, |Plus { dirent, found }| {
+                    let named = found.as_ref().ok();
+                    listing.add_plus(dirent, named.map(send::of))
+                });
                 let len = listing.len();
                 job.done(listed.map(|()| len));
             }
@@ -345,15 +337,6 @@ fn os(job: &Job, name: Span) -> &OsStr {
 /// For a worker, or where the name is overwritten by the answer.
 fn owned(job: &Job, name: Span) -> OsString {
     os(job, name).to_os_string()
-}
-
-fn dirent<'a>(entry: &list::Dirent<'a>) -> Dirent<'a> {
-    Dirent {
-        ino: entry.ino,
-        next: entry.next,
-        kind: entry.kind,
-        name: entry.name,
-    }
 }
 
 /// The change of attributes that is meant, and the open file if one is named.

@@ -6,13 +6,12 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use std::os::fd::OwnedFd;
 
 use super::calm::Calm;
 use super::wire::Header;
@@ -32,14 +31,9 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, job: Job);
 }
 
-/// What the jobs of one thread share.
-struct Home {
-    remote: Remote,
-}
-
 /// Answers that were given on the thread of the ring, and whose it is.
 struct Answered {
-    home: *const Home,
+    home: *const Remote,
     entries: Vec<Entry>,
 }
 
@@ -53,7 +47,8 @@ thread_local! {
 pub struct Job {
     /// `None` once it is answered.
     entry: Option<Entry>,
-    home: Arc<Home>,
+    /// The way back to the thread of the ring.
+    home: Arc<Remote>,
 }
 
 impl Job {
@@ -113,7 +108,7 @@ impl Job {
             }
             Some(entry)
         });
-        if let Some(Err(errno)) = elsewhere.map(|entry| self.home.remote.give_back(entry)) {
+        if let Some(Err(errno)) = elsewhere.map(|entry| self.home.give_back(entry)) {
             log::error!("a request stays without its answer: {errno}");
         }
     }
@@ -202,9 +197,7 @@ fn shares(possible: u16, online: &[u16]) -> Vec<(u16, Vec<u16>)> {
 fn run(make: impl FnOnce() -> Result<FuseRing>, tell: &Sender<Result<()>>, handle: &dyn Fn(Job)) {
     let prepare = || {
         let mut ring = make()?;
-        let home = Arc::new(Home {
-            remote: ring.remote()?,
-        });
+        let home = Arc::new(ring.remote()?);
         // What the kernel refuses, it tells at once.
         let mut refused = Ok(());
         ring.register()?;
@@ -240,7 +233,7 @@ fn tell_once(tell: &Sender<Result<()>>, result: Result<()>) {
 
 fn serve(
     ring: &mut FuseRing,
-    home: &Arc<Home>,
+    home: &Arc<Remote>,
     first: Vec<Entry>,
     handle: &dyn Fn(Job),
 ) -> Result<()> {
@@ -254,10 +247,10 @@ fn serve(
         if catch_unwind(AssertUnwindSafe(|| handle(job))).is_err() {
             log::error!("a request panicked");
         }
-        let answered = ANSWERED.with_borrow_mut(|answered| std::mem::take(&mut answered.entries));
-        answered
-            .into_iter()
-            .try_for_each(|entry| ring.commit(entry))
+        ANSWERED.with_borrow_mut(|answered| {
+            let mut entries = answered.entries.drain(..);
+            entries.try_for_each(|entry| ring.commit(entry))
+        })
     };
     for entry in first {
         answer(ring, entry)?;

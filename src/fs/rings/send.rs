@@ -113,6 +113,6 @@ fn served(mode: &Mode) -> (u32, u32) {
             // A mount has its requests one way or the other.
             Backing::Fuser(_) => (0, 0),
         },
-        Mode::Cached { keep: false } | Mode::Elsewhere => (0, 0),
+        Mode::Cached { keep: false } => (0, 0),
     }
 }

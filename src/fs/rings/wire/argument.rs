@@ -153,7 +153,7 @@ arguments! {
         offset: u64 at 8,
         /// How many bytes.
         size: u32 at 16,
-        /// `Write::KILL_SUIDGID`, `Write::CACHE`
+        /// `Write::KILL_SUIDGID`
         write_flags: u32 at 20,
         /// Those of open(2) now.
         flags: u32 at 32,
@@ -294,8 +294,6 @@ impl Setattr {
     pub const ATIME_NOW: u32 = 1 << 7;
     /// The time of modification is now.
     pub const MTIME_NOW: u32 = 1 << 8;
-    /// `ctime` is meant.
-    pub const CTIME: u32 = 1 << 10;
     /// Set-id bits go.
     pub const KILL_SUIDGID: u32 = 1 << 11;
 
@@ -311,8 +309,6 @@ impl Open {
 }
 
 impl Write {
-    /// From the page cache, late.
-    pub const CACHE: u32 = 1 << 0;
     /// Set-id bits go.
     pub const KILL_SUIDGID: u32 = 1 << 2;
 }

@@ -2,25 +2,12 @@
 
 use super::Entry;
 use super::answer::{bare, entry};
-use crate::sys::stat::FileType;
+use crate::overlay::view::list::Dirent;
 
 /// Bytes of `struct fuse_dirent` before the name.
 const DIRENT_BYTES: usize = 24;
 /// Entries begin at multiples of this.
 const ALIGN: usize = 8;
-
-/// What a directory lists.
-#[derive(Clone, Copy, Debug)]
-pub struct Dirent<'a> {
-    /// The number that users see.
-    pub ino: u64,
-    /// The offset after it.
-    pub next: u64,
-    /// Its type.
-    pub kind: FileType,
-    /// Its name.
-    pub name: &'a [u8],
-}
 
 /// An answer to READDIR or READDIRPLUS under construction.
 #[derive(Debug)]
@@ -96,6 +83,7 @@ impl<'a> Listing<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::stat::FileType;
 
     fn dirent(name: &[u8]) -> Dirent<'_> {
         Dirent {

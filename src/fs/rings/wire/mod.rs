@@ -12,7 +12,7 @@ pub use answer::{
     xattr_size,
 };
 pub use argument::*;
-pub use listing::{Dirent, Listing};
+pub use listing::Listing;
 pub use request::{Request, Span};
 
 /// The first argument of a request, with bytes after it that mean nothing.
